@@ -1,0 +1,1 @@
+"""Symmetry breaking for equivariant networks in PyTorch Geometric."""

@@ -1,0 +1,1 @@
+"""Sets of symmetry breaking objects, and the other ways to break symmetry."""

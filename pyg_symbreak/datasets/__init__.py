@@ -1,0 +1,1 @@
+"""PyG data sets of structures whose answer is less symmetric than the input."""

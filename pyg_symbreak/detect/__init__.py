@@ -1,0 +1,1 @@
+"""Which symmetry an input has: molecules, crystals, graphs."""

@@ -1,0 +1,1 @@
+"""Layers and models that use symmetry breaking objects."""

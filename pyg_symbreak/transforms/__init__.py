@@ -1,0 +1,1 @@
+"""PyG transforms that attach symmetry and symmetry breaking objects to a Data."""

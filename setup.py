@@ -1,0 +1,39 @@
+"""Build configuration; the tools' settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+# The data files lie in the top-level datasets/ and are installed as package data.
+DATA = "pyg_symbreak.datasets.files"
+
+setup(
+    name="pyg_symbreak",
+    version="0.1.0",
+    description="Symmetry breaking for equivariant networks in PyTorch Geometric",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=[*find_packages(include=["pyg_symbreak", "pyg_symbreak.*"]), DATA],
+    package_dir={DATA: "datasets"},
+    package_data={DATA: ["*", "*/*"], "pyg_symbreak": ["py.typed"]},
+    install_requires=[
+        "torch>=2.7",
+        "torch-geometric>=2.6",
+        "e3nn>=0.5.6",
+        "ase>=3.25",
+        "moyopy>=0.7",
+        "vesin>=0.3",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "typer>=0.12",
+        "rich>=13",
+        "matplotlib>=3.8",
+    ],
+    extras_require={
+        "scatter": ["torch-scatter"],
+        "test": ["pytest>=8", "ruff", "mypy", "spglib>=2.5", "sympy", "triton>=3.3", "build"],
+    },
+    entry_points={"console_scripts": ["pyg-symbreak = pyg_symbreak.cli:app"]},
+)
