@@ -1,0 +1,265 @@
+"""Equivariant convolution that takes a symmetry breaking object."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+from torch_geometric.nn import MessagePassing
+
+from pyg_symbreak.nn._constants import ConstantsMixin
+from pyg_symbreak.nn._degrees import blocks_of, join_degrees, parities_of, split_by_degree
+
+# Shares of the self-connection and of the neighbours in the output, sin(π/8)² + cos(π/8)² = 1.
+SELF_SHARE, NEIGHBOR_SHARE = math.sin(math.pi / 8), math.cos(math.pi / 8)
+
+
+class BreakingConv(ConstantsMixin, MessagePassing):
+    r"""Equivariant convolution over irreps with a symmetry breaking object as an extra node feature.
+
+    With :math:`x_i` the features of node :math:`i`, its object included, and :math:`Y` the spherical
+    harmonics of the edge from :math:`j` to :math:`i`
+
+    .. math::
+        x'_i = \sin\tfrac{\pi}{8} W_0 x_i + \cos\tfrac{\pi}{8} W_2 \frac{1}{\sqrt{n}}
+               \sum_{j \in \mathcal{N}(i)} w(r_{ij}) \odot \left( W_1 x_j \otimes Y(\vec r_{ij}) \right)
+
+    where :math:`W_0, W_1, W_2` mix channels of one irrep, the tensor product keeps every path (degree and
+    parity of the input, degree of the harmonics, degree of the output) apart, and the weights :math:`w`, one
+    for each channel and path, are linear in the radial features of the edge. This is the convolution of
+    ``e3nn.nn.models.gate_points_2102`` with the same paths and the same number of weights. It is equivariant
+    jointly in the features and the object.
+
+    It is fast because features lie as one tensor for each degree, both parities side by side, and a few large
+    contractions do the work: contracted with the harmonics, the Clebsch–Gordan coefficients give for each
+    edge and degree of the input one matrix, common to all channels.
+
+    Parameters
+    ----------
+    irreps_in, irreps_out : str or e3nn.o3.Irreps
+        Irreps of the node features and of the output.
+    irreps_breaking : str or e3nn.o3.Irreps, optional
+        Irreps of the object. A call without object is then a call with zeros.
+    lmax : int
+        Highest degree of the spherical harmonics.
+    edge_features : int
+        Number of radial features of an edge.
+    num_neighbors : float
+        Typical number of neighbours :math:`n`.
+
+    Shapes:
+        - **input:** node features :math:`(|\mathcal{V}|, D_{in})`, edge indices :math:`(2, |\mathcal{E}|)`,
+          harmonics :math:`(|\mathcal{E}|, (l_{max}+1)^2)`, radial features :math:`(|\mathcal{E}|, F)` (both
+          from :class:`EdgeEmbedding`), object :math:`(|\mathcal{V}|, D_{breaking})` *(optional)*
+        - **output:** node features :math:`(|\mathcal{V}|, D_{out})`
+    """
+
+    scale: Tensor
+    coupling: Tensor
+    live: Tensor
+    channel: Tensor
+
+    def __init__(
+        self,
+        irreps_in: str | o3.Irreps,
+        irreps_out: str | o3.Irreps,
+        irreps_breaking: str | o3.Irreps | None = None,
+        lmax: int = 4,
+        edge_features: int = 16,
+        num_neighbors: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("aggr", "add")
+        super().__init__(**kwargs)
+        irreps_in, irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
+        object_irreps = o3.Irreps(irreps_breaking or "")
+        if not num_neighbors > 0:
+            raise ValueError(f"num_neighbors must be positive, got {num_neighbors}")
+        self.irreps_in, self.irreps_out = str(irreps_in), str(irreps_out)
+        self.irreps_breaking = str(object_irreps)
+        self.dim_in, self.dim_breaking = irreps_in.dim, object_irreps.dim
+        self.lmax, self.num_neighbors = lmax, float(num_neighbors)
+        self.blocks_in, self.blocks_out = blocks_of(irreps_in + object_irreps), blocks_of(irreps_out)
+        self._plan(parities_of(irreps_in + object_irreps), parities_of(irreps_out))
+        self.radial_weight = nn.Parameter(torch.empty(self.num_radial, edge_features))
+        self.weight = nn.Parameter(torch.empty(self.num_linear))
+        self.reset_parameters()
+
+    def _plan(self, channels_in: dict[int, list[int]], channels_out: dict[int, list[int]]) -> None:
+        """Lay out paths and weights: all that the forward pass needs, as integers and constant tensors."""
+        # Paths l_in ⊗ l_edge → l_out, for each l_in sorted by l_out.
+        self.degrees_in = tuple((ell, len(p)) for ell, p in channels_in.items())
+        self.degrees_out = tuple((ell, len(p)) for ell, p in channels_out.items())
+        self.paths: list[list[list[int]]] = [
+            [
+                [
+                    l_edge
+                    for l_edge in range(abs(l_in - l_out), min(self.lmax, l_in + l_out) + 1)
+                    if any(p * (-1) ** l_edge in parities_out for p in parities_in)
+                ]
+                for l_out, parities_out in channels_out.items()
+            ]
+            for l_in, parities_in in channels_in.items()
+        ]
+        self._plan_tensor_product(channels_in, channels_out)
+        self._plan_linear(channels_in, channels_out)
+
+    def _plan_tensor_product(
+        self, channels_in: dict[int, list[int]], channels_out: dict[int, list[int]]
+    ) -> None:
+        couplings, indices, self.num_radial = [], [], 0
+        for (l_in, parities_in), paths_in in zip(channels_in.items(), self.paths, strict=True):
+            for (l_out, parities_out), paths in zip(channels_out.items(), paths_in, strict=True):
+                block = torch.zeros(
+                    (self.lmax + 1) ** 2, 2 * l_out + 1, len(paths), 2 * l_in + 1, dtype=torch.float64
+                )
+                index = torch.zeros(len(paths), len(parities_in), dtype=torch.long)
+                for n, l_edge in enumerate(paths):
+                    w3j = o3.wigner_3j(l_edge, l_out, l_in, dtype=torch.float64)
+                    block[l_edge**2 : (l_edge + 1) ** 2, :, n] = math.sqrt(2 * l_out + 1) * w3j
+                    for u, p in enumerate(parities_in):
+                        # A channel of the wrong parity has no weight of its own: W_2 does not read it.
+                        if p * (-1) ** l_edge in parities_out:
+                            index[n, u] = self.num_radial
+                            self.num_radial += 1
+                couplings.append(block.flatten(1))
+                indices.append(index.expand(2 * l_out + 1, -1, -1).flatten())
+        like = torch.empty(0)
+        self.register_constant("coupling", torch.cat(couplings, dim=1), like)
+        self.register_buffer("channel", torch.cat(indices), persistent=False)
+
+    def _plan_linear(self, channels_in: dict[int, list[int]], channels_out: dict[int, list[int]]) -> None:
+        """Which entries of the dense matrices are weights, and their scale 1/√(number of inputs)."""
+        matrices = []
+        for ell, parities in channels_in.items():
+            p_in = torch.tensor(parities)
+            to_message = _same_parity(p_in, p_in)
+            to_output = _same_parity(p_in, torch.tensor(channels_out.get(ell, [])))
+            matrices.append(torch.cat([_normalized(to_message), SELF_SHARE * _normalized(to_output)], dim=1))
+        for n_out, (ell, parities) in enumerate(channels_out.items()):
+            p_out = torch.tensor(parities)
+            p_mid = torch.tensor(
+                [
+                    p * (-1) ** l_edge
+                    for parities_in, paths in zip(channels_in.values(), self.paths, strict=True)
+                    for l_edge in paths[n_out]
+                    for p in parities_in
+                ]
+            )
+            has_self = _same_parity(torch.tensor(channels_in.get(ell, [])), p_out).any(dim=0)
+            reached = _same_parity(p_mid, p_out)
+            if not (has_self | reached.any(dim=0)).all():
+                given = f"{self.irreps_in} and the object {self.irreps_breaking or 'none'}"
+                raise ValueError(
+                    f"irreps_out {self.irreps_out} has an irrep of degree {ell} that no path reaches from {given} with "
+                    f"harmonics up to lmax={self.lmax}: it would be zero. Remove it, or give features that reach it"
+                )
+            share = torch.where(has_self, NEIGHBOR_SHARE, 1.0) / math.sqrt(self.num_neighbors)
+            matrices.append(_normalized(reached) * share)
+        self.shapes = [tuple(m.shape) for m in matrices]
+        dense = torch.cat([m.flatten() for m in matrices])
+        live = dense.nonzero().flatten()
+        self.num_linear, self.num_dense = live.numel(), dense.numel()
+        self.register_constant("scale", dense[live], torch.empty(0))
+        self.register_buffer("live", live, persistent=False)
+
+    def reset_parameters(self) -> None:
+        """Draw all weights from the standard normal distribution (they are scaled in the forward pass)."""
+        super().reset_parameters()
+        nn.init.normal_(self.radial_weight)
+        nn.init.normal_(self.weight)
+
+    def forward(
+        self, x: Tensor, edge_index: Tensor, harmonics: Tensor, radial: Tensor, breaking: Tensor | None = None
+    ) -> Tensor:
+        """Convolve features in e3nn's layout."""
+        x = with_object(x, breaking, self.dim_in, self.dim_breaking)
+        features = split_by_degree(x, self.blocks_in)
+        return join_degrees(self.convolve(features, edge_index, harmonics, radial), self.blocks_out)
+
+    def convolve(
+        self, features: Sequence[Tensor], edge_index: Tensor, harmonics: Tensor, radial: Tensor
+    ) -> list[Tensor]:
+        """Convolve features given, and returned, as one tensor ``[N, 2l+1, channels]`` for each degree."""
+        num_nodes = features[0].size(0)
+        matrices = self._matrices()
+        messages, outputs = [], {}
+        for (ell, channels), feature in zip(self.degrees_in, features, strict=True):
+            mixed = (feature.reshape(-1, channels) @ matrices.pop(0)).view(num_nodes, 2 * ell + 1, -1)
+            messages.append(mixed[:, :, :channels].flatten(1))
+            outputs[ell] = mixed[:, :, channels:]
+
+        # propagate_type: (x: Tensor, harmonics: Tensor, radial: Tensor)
+        gathered = self.propagate(
+            edge_index, x=torch.cat(messages, dim=1), harmonics=harmonics, radial=radial
+        )
+        sizes = [
+            (2 * l_out + 1) * len(paths) * channels
+            for (_, channels), paths_in in zip(self.degrees_in, self.paths, strict=True)
+            for (l_out, _), paths in zip(self.degrees_out, paths_in, strict=True)
+        ]
+        blocks = gathered.split(sizes, dim=1)
+        result = []
+        for n, (ell, _) in enumerate(self.degrees_out):
+            mid = torch.cat(
+                [b.view(num_nodes, 2 * ell + 1, -1) for b in blocks[n :: len(self.degrees_out)]], dim=2
+            )
+            out = (mid.view(num_nodes * (2 * ell + 1), -1) @ matrices.pop(0)).view(num_nodes, 2 * ell + 1, -1)
+            result.append(out + outputs[ell] if ell in outputs else out)
+        return result
+
+    def message(self, x_j: Tensor, harmonics: Tensor, radial: Tensor) -> Tensor:
+        """Weighted tensor product of the sources' features with the harmonics, all paths side by side."""
+        rows = [
+            sum((2 * ell + 1) * len(p) for (ell, _), p in zip(self.degrees_out, paths, strict=True))
+            for paths in self.paths
+        ]
+        couplings = (harmonics @ self.coupling).split(
+            [r * (2 * ell + 1) for r, (ell, _) in zip(rows, self.degrees_in, strict=True)], dim=1
+        )
+        features = x_j.split([channels * (2 * ell + 1) for ell, channels in self.degrees_in], dim=1)
+        products = []
+        for r, (ell, channels), coupling, feature in zip(
+            rows, self.degrees_in, couplings, features, strict=True
+        ):
+            coupling, feature = coupling.view(-1, r, 2 * ell + 1), feature.view(-1, 2 * ell + 1, channels)
+            product = coupling * feature if ell == 0 else torch.bmm(coupling, feature)
+            products.append(product.flatten(1))
+        weight = self.radial_weight.index_select(0, self.channel) * self.radial_weight.size(1) ** -0.5
+        return torch.cat(products, dim=1) * (radial @ weight.t())
+
+    def _matrices(self) -> list[Tensor]:
+        dense = self.weight.new_zeros(self.num_dense).index_copy(0, self.live, self.weight * self.scale)
+        pieces = dense.split([n * m for n, m in self.shapes])
+        return [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
+
+    def __repr__(self) -> str:
+        extra = f", irreps_breaking={self.irreps_breaking}" if self.irreps_breaking else ""
+        return f"{self.__class__.__name__}({self.irreps_in}, {self.irreps_out}{extra}, lmax={self.lmax})"
+
+
+def with_object(x: Tensor, breaking: Tensor | None, dim_in: int, dim_breaking: int) -> Tensor:
+    """Append the node-level object, or zeros where there is none, to the node features."""
+    if x.dim() != 2 or x.size(1) != dim_in:
+        raise ValueError(
+            f"node features x have shape {tuple(x.shape)}, expected [N, {dim_in}] as irreps_in says"
+        )
+    if breaking is None:
+        return torch.cat([x, x.new_zeros(x.size(0), dim_breaking)], dim=1) if dim_breaking else x
+    if breaking.shape != (x.size(0), dim_breaking):
+        raise ValueError(
+            f"the object breaking has shape {tuple(breaking.shape)}, expected [{x.size(0)}, {dim_breaking}]: "
+            "one row for each node and the width of irreps_breaking"
+        )
+    return torch.cat([x, breaking.to(x.dtype)], dim=1)
+
+
+def _same_parity(p_in: Tensor, p_out: Tensor) -> Tensor:
+    return p_in[:, None] == p_out[None, :]
+
+
+def _normalized(mask: Tensor) -> Tensor:
+    """Columns of ``mask``, float64, divided by the root of their number of ones."""
+    return mask.double() / mask.sum(dim=0).clamp(min=1).sqrt()

@@ -1,0 +1,125 @@
+"""Edge vectors to spherical harmonics and learned radial features, shared by all convolutions of a network."""
+
+import itertools
+import math
+from typing import cast
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from pyg_symbreak.nn._activation import SILU_SCALE
+from pyg_symbreak.nn._constants import ConstantsMixin
+
+
+class EdgeEmbedding(ConstantsMixin):
+    r"""Angular and radial features of the edges.
+
+    The angular part are the real spherical harmonics of the edge directions up to degree ``lmax`` in e3nn's
+    basis and "component" normalization, :math:`\|Y_l\|^2 = 2l+1`, times a cutoff that is 1 up to half of
+    ``max_radius`` and falls to 0 at ``max_radius`` as a cosine does. The radial part is a multilayer
+    perceptron on Gaussians of the edge length, spread evenly from 0 to ``max_radius``; one perceptron for
+    each of ``num_convs`` convolutions, all computed together. Both are those of
+    ``e3nn.nn.models.gate_points_2102``.
+
+    Parameters
+    ----------
+    max_radius : float
+        Radius of the cutoff, in the unit of the edge vectors.
+    lmax : int
+        Highest degree of the spherical harmonics.
+    num_convs : int
+        Number of convolutions that take their own radial features.
+    number_of_basis : int
+        Number of Gaussians.
+    radial_layers, radial_neurons : int
+        Number and width of the hidden layers of each perceptron.
+
+    Shapes:
+        - **input:** edge vectors :math:`(|\mathcal{E}|, 3)`, none of them zero
+        - **output:** harmonics :math:`(|\mathcal{E}|, (l_{max}+1)^2)` and radial features
+          :math:`(\text{num\_convs}, |\mathcal{E}|, \text{radial\_neurons})`
+    """
+
+    step: Tensor
+    centers: Tensor
+
+    def __init__(
+        self,
+        max_radius: float,
+        lmax: int = 4,
+        num_convs: int = 1,
+        number_of_basis: int = 10,
+        radial_layers: int = 3,
+        radial_neurons: int = 16,
+    ) -> None:
+        super().__init__()
+        if not max_radius > 0:
+            raise ValueError(f"max_radius must be a positive length, got {max_radius}")
+        if number_of_basis < 2 or radial_layers < 1 or radial_neurons < 1:
+            raise ValueError(
+                "a radial perceptron needs number_of_basis >= 2, radial_layers >= 1 and radial_neurons >= 1, got "
+                f"{number_of_basis}, {radial_layers}, {radial_neurons}"
+            )
+        self.max_radius = float(max_radius)
+        self.lmax = lmax
+        self.num_convs = num_convs
+        self.radial_neurons = radial_neurons
+        widths = [number_of_basis] + [radial_neurons] * radial_layers
+        self.weights = nn.ParameterList(torch.empty(num_convs, n, m) for n, m in itertools.pairwise(widths))
+        like = self.weights[0]
+        centers = torch.linspace(0.0, max_radius, number_of_basis, dtype=torch.float64)
+        self.register_constant("centers", centers, like)
+        for ell in range(1, lmax):
+            self.register_constant(f"raise_{ell}", _raising(ell), like)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights from the standard normal distribution (they are scaled in the forward pass)."""
+        for weight in self.weights:
+            nn.init.normal_(weight)
+
+    def forward(self, edge_vec: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the harmonics times the cutoff, and the radial features."""
+        length = edge_vec.norm(dim=1, keepdim=True)
+        return self._harmonics(edge_vec, length), self._radial(length)
+
+    def _harmonics(self, edge_vec: Tensor, length: Tensor) -> Tensor:
+        """Y_1 = √3 v/|v|, and Y_{l+1} from the coupling of Y_l with v/|v|."""
+        falling = (2.0 * math.pi * (length / self.max_radius)).clamp(math.pi, 2.0 * math.pi)
+        harmonics = [0.5 - 0.5 * falling.cos()]
+        if self.lmax > 0:
+            unit = edge_vec / length
+            harmonics.append(math.sqrt(3.0) * harmonics[0] * unit)
+        for ell in range(1, self.lmax):
+            product = (harmonics[-1].unsqueeze(2) * unit.unsqueeze(1)).flatten(1)
+            harmonics.append(product @ cast(Tensor, getattr(self, f"raise_{ell}")))
+        return torch.cat(harmonics, dim=1)
+
+    def _radial(self, length: Tensor) -> Tensor:
+        spacing = self.max_radius / (self.centers.size(0) - 1)
+        gaussians = torch.exp(-(((length - self.centers) / spacing) ** 2))
+        # With this factor the squares of the Gaussians average to about 1 (e3nn's soft_one_hot_linspace).
+        hidden = gaussians * (math.sqrt(self.centers.size(0)) / 1.12)
+        hidden = hidden.expand(self.num_convs, -1, -1)
+        for weight in self.weights:
+            scale = 1.0 / math.sqrt(weight.size(1))
+            hidden = SILU_SCALE * nn.functional.silu(torch.bmm(hidden, weight * scale))
+        return hidden
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__}(max_radius={self.max_radius}, lmax={self.lmax}, "
+            f"num_convs={self.num_convs}, number_of_basis={self.centers.size(0)}, radial_neurons={self.radial_neurons})"
+        )
+
+
+def _raising(ell: int) -> Tensor:
+    """Matrix [(2l+1)·3, 2l+3] that takes Y_l(v) ⊗ v to Y_{l+1}(v) on the unit sphere, float64."""
+    coupling = o3.wigner_3j(ell, 1, ell + 1, dtype=torch.float64)
+    v = torch.tensor([[0.36, 0.48, 0.8]], dtype=torch.float64)
+    lower, upper = (
+        o3.spherical_harmonics(n, v, normalize=True, normalization="component")[0] for n in (ell, ell + 1)
+    )
+    raised = torch.einsum("ijk,i,j->k", coupling, lower, v[0])
+    return (coupling * (upper.dot(raised) / raised.dot(raised))).reshape(-1, 2 * ell + 3)

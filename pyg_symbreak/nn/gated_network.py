@@ -1,0 +1,217 @@
+"""Gated equivariant network with a symmetry breaking object."""
+
+from collections.abc import Sequence
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+from torch_geometric.data import Data
+from torch_geometric.utils import scatter
+
+from pyg_symbreak.nn._activation import SIGMOID_SCALE, SILU_SCALE, TANH_SCALE
+from pyg_symbreak.nn._degrees import blocks_of, join_degrees, split_by_degree
+from pyg_symbreak.nn.breaking_conv import BreakingConv, with_object
+from pyg_symbreak.nn.edge_embedding import EdgeEmbedding
+
+HIDDEN = "16x0e+16x0o+8x1e+8x1o+4x2e+4x2o"
+
+
+class GatedNetwork(nn.Module):
+    r"""Gated equivariant message passing network that takes a symmetry breaking object.
+
+    ``layers`` times a :class:`BreakingConv` and a gate, then one convolution more to the output. The gate
+    passes even scalars through SiLU and odd ones through tanh, which being odd keeps their parity, and
+    multiplies each irrep of higher degree by the sigmoid of an even scalar of its own (by the tanh of an odd
+    one where no even scalar can be formed). Hidden irreps that a layer cannot reach from its input are left
+    out. With the default arguments this is the network of the experiments of Xie & Smidt (TMLR 2024), which
+    they built from ``e3nn.nn.models.gate_points_2102``.
+
+    The network is equivariant jointly in the input and the object. A model with ``irreps_breaking`` reads
+    zeros where the data has no object: it is then equivariant in the input alone, and its output at least as
+    symmetric as the input.
+
+    Parameters
+    ----------
+    irreps_in, irreps_out : str or e3nn.o3.Irreps
+        Irreps of the node features ``x`` and of the output on the nodes (``""`` for none).
+    irreps_breaking : str or e3nn.o3.Irreps, optional
+        Irreps of the object ``breaking``.
+    irreps_graph_out : str or e3nn.o3.Irreps, optional
+        Irreps of an output for the whole graph, the mean over its nodes.
+    max_radius : float
+        Radius of the cutoff, in the unit of the positions.
+    num_neighbors : float
+        Typical number of neighbours of a node.
+    hidden : str or e3nn.o3.Irreps
+        Hidden irreps.
+    lmax : int
+        Highest degree of the spherical harmonics of the edges.
+    layers : int
+        Number of gated layers.
+    number_of_basis, radial_layers, radial_neurons : int
+        Number of Gaussians, and number and width of the hidden layers of the radial perceptrons.
+
+    Shapes:
+        - **input:** a :class:`~torch_geometric.data.Data` or batch with node features ``x``
+          :math:`(|\mathcal{V}|, D_{in})`, positions ``pos`` :math:`(|\mathcal{V}|, 3)`, ``edge_index``
+          :math:`(2, |\mathcal{E}|)`, and *(optional)* ``edge_shift`` :math:`(|\mathcal{E}|, 3)` with ``cell``
+          :math:`(B, 3, 3)`, and ``breaking`` :math:`(B, D_{breaking})` or
+          :math:`(|\mathcal{V}|, D_{breaking})`
+        - **output:** node output :math:`(|\mathcal{V}|, D_{out})`; with ``irreps_graph_out`` the pair of it
+        and the
+          graph output :math:`(B, D_{graph})`
+    """
+
+    def __init__(
+        self,
+        irreps_in: str | o3.Irreps,
+        irreps_out: str | o3.Irreps,
+        irreps_breaking: str | o3.Irreps | None = None,
+        irreps_graph_out: str | o3.Irreps | None = None,
+        *,
+        max_radius: float,
+        num_neighbors: float = 1.0,
+        hidden: str | o3.Irreps = HIDDEN,
+        lmax: int = 4,
+        layers: int = 3,
+        number_of_basis: int = 10,
+        radial_layers: int = 3,
+        radial_neurons: int = 16,
+    ) -> None:
+        super().__init__()
+        irreps_in, irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
+        object_irreps = o3.Irreps(irreps_breaking or "")
+        graph_irreps = o3.Irreps(irreps_graph_out or "")
+        self.irreps_in, self.irreps_out = str(irreps_in), str(irreps_out)
+        self.irreps_breaking, self.irreps_graph_out = str(object_irreps), str(graph_irreps)
+        self.dim_in, self.dim_out = irreps_in.dim, irreps_out.dim
+        self.dim_breaking, self.dim_graph_out = object_irreps.dim, graph_irreps.dim
+        self.blocks_in = blocks_of(irreps_in + object_irreps)
+        self.blocks_out = blocks_of(irreps_out + graph_irreps)
+
+        self.edges = EdgeEmbedding(
+            max_radius, lmax, layers + 1, number_of_basis, radial_layers, radial_neurons
+        )
+        self.convs, self.gates = nn.ModuleList(), nn.ModuleList()
+        irreps = irreps_in + object_irreps
+        for _ in range(layers):
+            gate = Gate(
+                _reachable(irreps, o3.Irreps(hidden), lmax), even_gates=_reaches(irreps, o3.Irrep("0e"), lmax)
+            )
+            self.convs.append(BreakingConv(irreps, gate.irreps_in, None, lmax, radial_neurons, num_neighbors))
+            self.gates.append(gate)
+            irreps = o3.Irreps(gate.irreps_out)
+        self.convs.append(
+            BreakingConv(irreps, irreps_out + graph_irreps, None, lmax, radial_neurons, num_neighbors)
+        )
+
+    def reset_parameters(self) -> None:
+        """Draw all weights anew."""
+        self.edges.reset_parameters()
+        for conv in self.convs:
+            conv.reset_parameters()
+
+    def forward(self, data: Data) -> Tensor | tuple[Tensor, Tensor]:
+        """Evaluate the network on a graph or a batch of graphs."""
+        source, target = data.edge_index[0], data.edge_index[1]
+        edge_vec = data.pos.index_select(0, target) - data.pos.index_select(0, source)
+        batch, num_graphs = data.batch, data.num_graphs if data.batch is not None else 1
+        if "edge_shift" in data:
+            cell = data.cell.view(-1, 3, 3)
+            if batch is None:
+                edge_vec = edge_vec + data.edge_shift.to(edge_vec) @ cell[0]
+            else:
+                cells = cell.index_select(0, batch.index_select(0, source))
+                edge_vec = edge_vec + torch.bmm(data.edge_shift.to(edge_vec).unsqueeze(1), cells).squeeze(1)
+        x = with_object(data.x, self._object(data, batch), self.dim_in, self.dim_breaking)
+        out = self.network(x, data.edge_index, edge_vec)
+        if not self.dim_graph_out:
+            return out
+        node_out, graph_out = out.split([self.dim_out, self.dim_graph_out], dim=1)
+        if batch is None:
+            return node_out, graph_out.mean(dim=0, keepdim=True)
+        return node_out, scatter(graph_out, batch, dim=0, dim_size=num_graphs, reduce="mean")
+
+    def network(self, x: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
+        """Evaluate on tensors: features with the object appended, edges, and their vectors."""
+        harmonics, radial = self.edges(edge_vec)
+        features: Sequence[Tensor] = split_by_degree(x, self.blocks_in)
+        for n, gate in enumerate(self.gates):
+            features = gate(self.convs[n].convolve(features, edge_index, harmonics, radial[n]))
+        features = self.convs[-1].convolve(features, edge_index, harmonics, radial[-1])
+        return join_degrees(features, self.blocks_out)
+
+    def _object(self, data: Data, batch: Tensor | None) -> Tensor | None:
+        breaking = data.breaking if "breaking" in data else None
+        if breaking is None:
+            return None
+        if not self.dim_breaking:
+            raise ValueError(
+                "data has an object breaking but the network no irreps_breaking: give it the object's irreps"
+            )
+        if breaking.dim() != 2 or breaking.size(1) != self.dim_breaking:
+            raise ValueError(
+                f"the object breaking has shape {tuple(breaking.shape)}, expected rows of width "
+                f"{self.dim_breaking} as irreps_breaking {self.irreps_breaking} says"
+            )
+        if breaking.size(0) == data.x.size(0):
+            return breaking
+        if batch is None:
+            return breaking.expand(data.x.size(0), -1)
+        return breaking.index_select(0, batch)
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.__class__.__name__}({self.irreps_in}, {self.irreps_out}, "
+            f"irreps_breaking={self.irreps_breaking}, "
+            f"irreps_graph_out={self.irreps_graph_out}, layers={len(self.gates)}, lmax={self.edges.lmax}, "
+            f"max_radius={self.edges.max_radius})"
+        )
+
+
+class Gate(nn.Module):
+    """Nonlinearity on features sorted by degree, see :class:`GatedNetwork`.
+
+    Degree 0 of the input holds the even scalars, the gates if they are even, the odd scalars, the gates if
+    they are odd. A factor makes the second moment of each activation 1 on standard normal input.
+    """
+
+    def __init__(self, irreps: o3.Irreps, even_gates: bool) -> None:
+        super().__init__()
+        even, odd = irreps.count("0e"), irreps.count("0o")
+        gated = o3.Irreps([(mul, ir) for mul, ir in irreps if ir.l > 0]).sort().irreps
+        gates = o3.Irreps([(gated.num_irreps, "0e" if even_gates else "0o")])
+        scalars = [o3.Irreps(f"{even}x0e"), o3.Irreps(f"{odd}x0o")]
+        scalars_in = [scalars[0], gates, scalars[1]] if even_gates else [*scalars, gates]
+        self.irreps_in = str(sum(scalars_in, o3.Irreps("")) + gated)
+        self.irreps_out = str(scalars[0] + scalars[1] + gated)
+        self.even, self.odd, self.even_gates = even, odd, even_gates
+        degrees = sorted({ir.l for _, ir in gated})
+        self.channels = tuple(sum(mul for mul, ir in gated if ir.l == ell) for ell in degrees)
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """Map one tensor ``[N, 2l+1, channels]`` for each degree, ascending, to the same."""
+        first = features[0]
+        num_gates = sum(self.channels)
+        num_sigmoid = self.even + (num_gates if self.even_gates else 0)
+        sigmoid = first[:, :, :num_sigmoid].sigmoid()
+        tanh = first[:, :, num_sigmoid:].tanh() * TANH_SCALE
+        silu = first[:, :, : self.even] * sigmoid[:, :, : self.even] * SILU_SCALE
+        gates = sigmoid[:, :, self.even :] * SIGMOID_SCALE if self.even_gates else tanh[:, :, self.odd :]
+        scalars = torch.cat([silu, tanh[:, :, : self.odd]], dim=2)
+        gated = [f * g for f, g in zip(features[1:], gates.split(self.channels, dim=2), strict=True)]
+        return [scalars, *gated] if self.even + self.odd else gated
+
+
+def _reaches(irreps: o3.Irreps, target: o3.Irrep, lmax: int) -> bool:
+    """Whether ``target`` is in the product of an irrep with a spherical harmonic up to ``lmax``."""
+    return any(
+        abs(ir.l - target.l) <= ell <= ir.l + target.l and ir.p * (-1) ** ell == target.p
+        for mul, ir in irreps
+        if mul > 0
+        for ell in range(lmax + 1)
+    )
+
+
+def _reachable(irreps: o3.Irreps, hidden: o3.Irreps, lmax: int) -> o3.Irreps:
+    return o3.Irreps([(mul, ir) for mul, ir in hidden if _reaches(irreps, ir, lmax)])
