@@ -1,0 +1,623 @@
+"""Point groups: closed subgroups of O(3) in any orientation, with their subgroups and normalizers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+
+from ._catalog import Standard, axis_and_angle, candidates, parse_symbol, rotation, standard
+from ._finite import FiniteGroup, Subgroup
+
+__all__ = ["PointGroup"]
+
+_TOL = 1e-5  # deviation at which two elements of a group in floating point count as different
+
+
+class PointGroup:
+    """A closed subgroup of O(3): a finite point group or one of the continuous ones, in any orientation.
+
+    Parameters
+    ----------
+    symbol : str
+        Schoenflies (``"C4v"``, ``"D3h"``, ``"S8"``, ``"Oh"``, ``"Ih"``, any n; ``"Cinfv"``, ``"Dinfh"``, ``"SO3"``,
+        ``"O3"``, ...) or Hermann–Mauguin (the 32 crystallographic symbols, ``"m-3m"``). The group comes in its
+        standard orientation: main axis z, see :mod:`pyg_symbreak.groups._catalog`.
+
+    Attributes
+    ----------
+    schoenflies : str
+    frame : float64 array [3, 3]
+        A rotation F: the group is F·S₀·Fᵀ with S₀ the group in its standard orientation. The columns of F are the
+        standard axes; directions in names refer to them.
+
+    Raises
+    ------
+    ValueError
+        The symbol is unknown; the message names the nearest ones.
+
+    Examples
+    --------
+    >>> g = PointGroup("m-3m")
+    >>> g.schoenflies, g.order, len(g.subgroups())
+    ('Oh', 48, 33)
+    >>> g.normalizer().schoenflies, PointGroup("C4").normalizer().schoenflies
+    ('Oh', 'Dinfh')
+    """
+
+    def __init__(self, symbol: str):
+        self._set(parse_symbol(symbol), np.eye(3))
+
+    def _set(self, name: str, frame: np.ndarray, permutation: np.ndarray | None = None) -> None:
+        self.schoenflies = name
+        self.frame = frame
+        self._standard: Standard = standard(name)
+        self._permutation = permutation  # position i holds the standard element number permutation[i]
+        self.label = name
+        self.conjugates = 1
+
+    @classmethod
+    def _oriented(cls, name: str, frame: np.ndarray, permutation: np.ndarray | None = None) -> PointGroup:
+        group = cls.__new__(cls)
+        group._set(name, frame, permutation)
+        return group
+
+    @classmethod
+    def from_matrices(cls, matrices: Any, tolerance: float = _TOL) -> PointGroup:
+        """The finite group of some matrices: finds its name and its orientation.
+
+        The order of the matrices is kept; they are replaced by those of the exact group nearest to them.
+
+        Parameters
+        ----------
+        matrices : array or tensor [n, 3, 3]
+            All elements, each once. Orthogonal, and closed under products, within ``tolerance``.
+        tolerance : float
+            Largest deviation of an entry from that of an exact group.
+
+        Raises
+        ------
+        ValueError
+            A matrix is not orthogonal, occurs twice, or a product is missing (which one is said).
+        """
+        given = np.array(matrices, dtype=np.float64)
+        if given.ndim != 3 or given.shape[1:] != (3, 3) or len(given) == 0:
+            raise ValueError(f"matrices must have shape [n, 3, 3] with n ≥ 1, got {list(given.shape)}")
+        _require_group(given, tolerance)
+        name, frame = _identify(given, tolerance)
+        exact = standard(name).elements
+        for _ in range(3):  # the mean of R·F·sᵀ over matched elements is a fixed point at the best orientation
+            index, _ = _nearest(given, frame @ exact @ frame.T)
+            frame = _polar(np.einsum("nij,jk,nlk->il", given, frame, exact[index]))
+        return cls._oriented(name, frame, index)
+
+    # ------------------------------------------------------------------ elements
+
+    @property
+    def order(self) -> int | float:
+        """Number of elements: an int, or ``math.inf``."""
+        return math.inf if self._standard.dimension else len(self._standard.elements)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the group has finitely many elements."""
+        return self._standard.dimension == 0
+
+    @cached_property
+    def matrices(self) -> np.ndarray:
+        """All elements, float64 [order, 3, 3].
+
+        Raises
+        ------
+        ValueError
+            The group is continuous.
+        """
+        self._require_finite("matrices")
+        elements = self._standard.elements
+        if self._permutation is not None:
+            elements = elements[self._permutation]
+        return self.frame @ elements @ self.frame.T
+
+    @cached_property
+    def components(self) -> np.ndarray:
+        """One element of each connected component, float64 [c, 3, 3]; of a finite group all elements."""
+        return self.frame @ self._standard.elements @ self.frame.T
+
+    @property
+    def axis(self) -> np.ndarray:
+        """The main axis, float64 [3], of unit length: the standard z axis in this orientation."""
+        return self.frame[:, 2]
+
+    def contains(self, matrix: Any, tolerance: float = _TOL) -> bool:
+        """Whether an orthogonal matrix [3, 3] is an element."""
+        m = self.frame.T @ np.asarray(matrix, dtype=np.float64) @ self.frame
+        quotient = np.swapaxes(self._standard.elements, 1, 2) @ m
+        if self._standard.dimension == 3:
+            return bool((np.linalg.det(quotient) > 0).any())
+        if self._standard.dimension == 1:
+            fixes_z = np.abs(quotient[:, :, 2] - [0, 0, 1]).max(1) < tolerance
+            return bool((fixes_z & (np.linalg.det(quotient) > 0)).any())
+        return bool((np.abs(quotient - np.eye(3)).max((1, 2)) < tolerance).any())
+
+    def contains_group(self, other: PointGroup) -> bool:
+        """Whether every element of another point group is an element of this one."""
+        mine, its = self._standard.dimension, other._standard.dimension
+        if mine == its == 0:
+            return bool(_nearest(other.matrices, self.matrices)[1].max() < 10 * _TOL)
+        if its > mine or (its == mine == 1 and not abs(abs(self.axis @ other.axis) - 1) < _TOL):
+            return False
+        if (its == 1 and mine == 1) or its == 0 or mine == 3:
+            return all(self.contains(m) for m in other.components)
+        return False
+
+    def random_element(self, generator: np.random.Generator) -> np.ndarray:
+        """A Haar-distributed random element, float64 [3, 3]."""
+        if self._standard.dimension == 3:
+            q, r = np.linalg.qr(generator.standard_normal((3, 3)))
+            q = q * np.sign(np.diag(r))
+            turn = q * np.sign(np.linalg.det(q))
+        elif self._standard.dimension == 1:
+            turn = rotation(self.axis, generator.uniform(0, 2 * np.pi))
+        else:
+            turn = np.eye(3)
+        return turn @ self.components[generator.integers(len(self.components))]
+
+    def rotated(self, matrix: Any) -> PointGroup:
+        """The conjugate R·S·R⁻¹ by an orthogonal matrix R [3, 3], elements in the same order."""
+        r = np.asarray(matrix, dtype=np.float64)
+        if r.shape != (3, 3) or not np.abs(r @ r.T - np.eye(3)).max() < _TOL:
+            raise ValueError("a point group is moved by an orthogonal matrix [3, 3]; this one is not orthogonal")
+        moved = self._oriented(self.schoenflies, _polar(r * np.linalg.det(r) @ self.frame), self._permutation)
+        moved.label, moved.conjugates = self.label, self.conjugates
+        return moved
+
+    @cached_property
+    def table(self) -> np.ndarray:
+        """The multiplication table, int [order, order]: ``matrices[table[a, b]] = matrices[a] @ matrices[b]``."""
+        self._require_finite("a multiplication table")
+        table = _structure(self.schoenflies).group.table
+        if self._permutation is None:
+            return table
+        back = np.argsort(self._permutation)
+        return back[table[np.ix_(self._permutation, self._permutation)]]
+
+    @property
+    def element_names(self) -> list[str]:
+        """Readable names of the elements, such as ``"C3 about [111]"``, in the order of ``matrices``."""
+        self._require_finite("names of all elements")
+        names = _element_names(self._standard.elements)
+        return names if self._permutation is None else [names[i] for i in self._permutation]
+
+    @property
+    def element_classes(self) -> list[list[int]]:
+        """The conjugacy classes of elements, as lists of positions in ``matrices``."""
+        self._require_finite("classes of elements")
+        return [list(c) for c in FiniteGroup(self.table).element_classes]
+
+    def _require_finite(self, what: str) -> None:
+        if not self.is_finite:
+            raise ValueError(
+                f"{self.schoenflies} is continuous: {what} cannot be listed; use .components, .contains and "
+                ".random_element"
+            )
+
+    # ------------------------------------------------------------------ subgroups and normalizers
+
+    def subgroups(self) -> list[PointGroup]:
+        """One group of each conjugacy class of subgroups, small ones first, in this group's orientation.
+
+        Each has ``label``, unambiguous inside this group (``"C2v[011]"``: main axis [011] of the standard axes, then
+        ``m[..]`` for a mirror normal or ``[..]`` for a two-fold axis), and ``conjugates``, the size of its class.
+        """
+        self._require_finite("subgroups")
+        return [self._subgroup(c) for c in _structure(self.schoenflies).classes]
+
+    def _subgroup(self, entry: SubgroupClass) -> PointGroup:
+        group = self._oriented(entry.schoenflies, self.frame @ entry.frame)
+        group.label, group.conjugates = entry.label, entry.conjugates
+        return group
+
+    def subgroup(self, label: str) -> PointGroup:
+        """A representative of the class of subgroups that a label or symbol names.
+
+        Raises
+        ------
+        ValueError
+            There is no such subgroup, or several classes of it; the message lists the choices.
+        """
+        if not self.is_finite:
+            group = self._oriented(parse_symbol(label), self.frame)
+            if not self.contains_group(group):
+                raise ValueError(
+                    f"{label} in its standard orientation about the axis of {self.schoenflies} is not a subgroup of it; "
+                    "give a PointGroup in the orientation you mean"
+                )
+            if label not in ("C1", "Ci") and self._standard.dimension == 1 and _fits_sideways(self, group):
+                raise ValueError(
+                    f"{label} is ambiguous in {self.schoenflies}: its axis can be along or across that of "
+                    f"{self.schoenflies}; give a PointGroup in the orientation you mean"
+                )
+            return group
+        classes = _structure(self.schoenflies).classes
+        wanted = label.replace(" ", "")
+        found = [c for c in classes if c.label == wanted]
+        if not found:
+            name = parse_symbol(wanted.split("[")[0])
+            found = [c for c in classes if c.schoenflies == name]
+            if not found:
+                raise ValueError(
+                    f"{self.schoenflies} has no subgroup {label}; its subgroups are {', '.join(c.label for c in classes)}"
+                )
+            if len(found) > 1 or name != parse_symbol_or_none(wanted):
+                raise ValueError(
+                    f"{label!r} does not name one class of subgroups of {self.schoenflies}; the choices are "
+                    + ", ".join(f"{c.label!r}" for c in found)
+                    + " (directions on the standard axes), or give a PointGroup"
+                )
+        return self._subgroup(found[0])
+
+    def indices_of(self, subgroup: PointGroup) -> Subgroup:
+        """The positions in ``matrices`` of the elements of a subgroup, sorted.
+
+        Raises
+        ------
+        ValueError
+            The other group is not contained in this one.
+        """
+        if self.is_finite and subgroup.is_finite:
+            index, distance = _nearest(subgroup.matrices, self.matrices)
+            if distance.max() < _TOL * 10:
+                return tuple(sorted(index.tolist()))
+        raise ValueError(f"{subgroup.schoenflies}, as oriented here, is not a subgroup of {self.schoenflies}")
+
+    def normalizer(self, parent: str | PointGroup = "O3") -> PointGroup:
+        """N(S) = {g : g·S·g⁻¹ = S} with g in ``parent``: ``"O3"``, ``"SO3"`` or a point group that contains S.
+
+        Raises
+        ------
+        ValueError
+            S is not a subgroup of ``parent``.
+        """
+        whole = parent_group(parent)
+        require_inside(self, whole)
+        if whole.is_finite:
+            return _subset(whole, [_normalizes(m, self) for m in whole.matrices])
+        if whole._standard.dimension == 1:
+            raise ValueError("normalizers are taken in O3, SO3 or a finite point group")
+        improper = whole.schoenflies == "O3"
+        if self.schoenflies in ("C1", "Ci", "SO3", "O3"):
+            return whole
+        if self._standard.dimension == 1 or self._is_cyclic:
+            return self._oriented("Dinfh" if improper else "Dinf", self.frame)
+        name, frame = _structure(self.schoenflies).normalizer(improper)
+        return self._oriented(name, self.frame @ frame)
+
+    @property
+    def _is_cyclic(self) -> bool:
+        """Whether all axes are parallel, so that the normalizer is infinite: C_n, C_nh, S_2n, C_s."""
+        return self.is_finite and _structure(self.schoenflies).is_cyclic
+
+    def generalized_normalizer(self, keep: PointGroup, parent: str | PointGroup = "O3") -> PointGroup:
+        """N(S, K) = {g ∈ N(S) : g·K·g⁻¹ is an S-conjugate of K}, for a finite group S with a finite normalizer."""
+        n = self.normalizer(parent)
+        n._require_finite("a generalized normalizer in a continuous normalizer")
+        group = FiniteGroup(n.table)
+        chosen = group.generalized_normalizer(n.indices_of(self), n.indices_of(keep))
+        return _subset(n, np.isin(np.arange(group.order), chosen))
+
+    def complements(self, parent: str | PointGroup = "O3") -> list[PointGroup]:
+        """The complements of S in its normalizer, one of each class under the normalizer (finite normalizers)."""
+        n = self.normalizer(parent)
+        n._require_finite("complements in a continuous normalizer")
+        group = FiniteGroup(n.table)
+        found = group.complements(range(group.order), n.indices_of(self), (group.identity,))
+        return [_subset(n, np.isin(np.arange(group.order), m)) for m in found]
+
+    # ------------------------------------------------------------------ comparison
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PointGroup):
+            return NotImplemented
+        return self.schoenflies == other.schoenflies and self.contains_group(other)
+
+    def __hash__(self) -> int:
+        return hash(self.schoenflies)
+
+    def __repr__(self) -> str:
+        inside = "" if self.label == self.schoenflies else f", label={self.label!r}"
+        turned = "" if np.abs(self.frame - np.eye(3)).max() < _TOL else ", oriented"
+        return f"PointGroup({self.schoenflies!r}{inside}{turned})"
+
+
+# ---------------------------------------------------------------------- structure in the standard orientation
+
+
+@dataclass(frozen=True, eq=False)
+class SubgroupClass:
+    """A conjugacy class of subgroups of a standard group, through one member."""
+
+    indices: Subgroup
+    schoenflies: str
+    frame: np.ndarray
+    conjugates: int
+    label: str
+
+
+class _Structure:
+    """What is computed once for each finite group, in its standard orientation."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.elements = standard(name).elements
+        flat = self.elements.reshape(len(self.elements), 9)
+        products = np.einsum("aij,bjk->abik", self.elements, self.elements).reshape(-1, 9)
+        self.group = FiniteGroup(np.argmax(products @ flat.T, axis=1).reshape(len(flat), len(flat)))
+        det = np.sign(np.linalg.det(self.elements))
+        self.axes, angles = axis_and_angle(self.elements * det[:, None, None])
+        turned = self.axes[angles > 1e-6]
+        self.is_cyclic = len(turned) == 0 or np.abs(np.cross(turned, turned[0])).max() < _TOL
+
+    @cached_property
+    def classes(self) -> list[SubgroupClass]:
+        plain = []
+        for members in self.group.subgroup_classes:
+            # the member whose elements come first in the readable order, so that [001] is preferred to [100]
+            indices = members[0]
+            name, frame = _identify(self.elements[list(indices)], _TOL)
+            plain.append((indices, name, frame, len(members)))
+        labels = _labels([(name, self.elements[list(indices)]) for indices, name, _, _ in plain])
+        return [SubgroupClass(*p, label) for p, label in zip(plain, labels, strict=True)]
+
+    @cache  # noqa: B019  (structures live as long as the process)
+    def normalizer(self, improper: bool) -> tuple[str, np.ndarray]:
+        turns = _alignments(self.elements, self.elements, _TOL)
+        return _identify(np.concatenate([turns, -turns]) if improper else turns, _TOL)
+
+
+@cache
+def _structure(name: str) -> _Structure:
+    return _Structure(name)
+
+
+def parse_symbol_or_none(symbol: str) -> str | None:
+    """As `parse_symbol`, with None for an unknown symbol."""
+    try:
+        return parse_symbol(symbol)
+    except ValueError:
+        return None
+
+
+def parent_group(parent: str | PointGroup) -> PointGroup:
+    """The group meant by a ``parent`` argument: ``"O3"``, ``"SO3"`` or a PointGroup."""
+    if isinstance(parent, PointGroup):
+        return parent
+    if parent not in ("O3", "SO3"):
+        raise ValueError(f"parent must be 'O3', 'SO3' or a PointGroup, got {parent!r}")
+    return PointGroup(parent)
+
+
+def require_inside(group: PointGroup, parent: PointGroup) -> None:
+    """Raise a ValueError unless ``group`` is a subgroup of ``parent``."""
+    if not parent.contains_group(group):
+        raise ValueError(f"{group.schoenflies}, as oriented here, is not a subgroup of {parent.schoenflies}")
+
+
+def _subset(group: PointGroup, mask: Any) -> PointGroup:
+    return PointGroup.from_matrices(group.matrices[np.asarray(mask, dtype=bool)])
+
+
+def _normalizes(m: np.ndarray, group: PointGroup) -> bool:
+    return group.rotated(m) == group
+
+
+def _fits_sideways(parent: PointGroup, group: PointGroup) -> bool:
+    across = group.rotated(rotation(parent.frame[:, 1], np.pi / 2))
+    return parent.contains_group(across)
+
+
+# ---------------------------------------------------------------------- names
+
+
+def direction(v: np.ndarray) -> str:
+    """A direction as ``[hkl]`` with small whole numbers where there are some, else with two decimals."""
+    v = v / np.abs(v).max()
+    first = next(x for x in v if abs(x) > 1e-4)
+    v = v * np.sign(first)
+    for scale in range(1, 5):
+        if np.abs(v * scale - np.round(v * scale)).max() < 1e-4:
+            return "[" + "".join(str(int(x)) for x in np.round(v * scale)) + "]"
+    v = v / np.linalg.norm(v)
+    return "[" + ",".join(f"{x + 0.0:.2f}".rstrip("0").rstrip(".") for x in v) + "]"
+
+
+def _turn(angle: float, family: str) -> str:
+    """The name of a rotation by an angle in (-π, π], such as C3, C3^-1 or C5^2."""
+    share = angle / (2 * np.pi)
+    n = next(n for n in range(1, 4 * 240 + 1) if abs(share * n - round(share * n)) < 1e-6 * n)
+    power = round(share * n)
+    return f"{family}{n}" + ("" if power == 1 else f"^{power}")
+
+
+def _element_names(elements: np.ndarray) -> list[str]:
+    det = np.sign(np.linalg.det(elements))
+    axes, angles = axis_and_angle(elements * det[:, None, None])
+    names = []
+    for d, u, angle in zip(det, axes, angles, strict=True):
+        if angle < 1e-6:
+            names.append("identity" if d > 0 else "inversion")
+            continue
+        first = next(x for x in u if abs(x) > 1e-4)
+        signed = angle if first > 0 or abs(angle - np.pi) < 1e-6 else -angle
+        if d > 0:
+            names.append(f"{_turn(signed, 'C')} about {direction(u)}")
+        elif abs(angle - np.pi) < 1e-6:
+            names.append(f"mirror ⊥ {direction(u)}")
+        else:  # -R(θ) is the rotation by θ ± π followed by the mirror across the axis
+            names.append(f"{_turn(signed - np.pi * np.sign(signed), 'S')} about {direction(u)}")
+    return names
+
+
+def _axes_of(elements: np.ndarray) -> tuple[str, str]:
+    """The main and the secondary direction of a group, as written in labels ('' where there is none)."""
+    det = np.sign(np.linalg.det(elements))
+    axes, angles = axis_and_angle(elements * det[:, None, None])
+    keep = angles > 1e-6
+    if not keep.any():
+        return "", ""
+    det, axes, angles = det[keep], axes[keep], angles[keep]
+    lines = np.round(np.abs(axes @ axes.T), 6) > 1 - 1e-5
+    weight = lines.sum(1) + 0.5 * (det > 0)  # how many elements share the axis; rotations before mirrors on ties
+    main = int(np.argmax(np.round(weight, 3)))
+    others = [i for i in range(len(axes)) if not lines[main, i]]
+    if not others:
+        return direction(axes[main]), ""
+    second = min(others, key=lambda i: (det[i] < 0, len(direction(axes[i])), direction(axes[i])))
+    return direction(axes[main]), ("m" if det[second] < 0 else "") + direction(axes[second])
+
+
+def _labels(groups: list[tuple[str, np.ndarray]]) -> list[str]:
+    names = [name for name, _ in groups]
+    directions = [_axes_of(elements) for _, elements in groups]
+    options = [
+        names,
+        [n + d[0] for n, d in zip(names, directions, strict=True)],
+        [n + d[0] + d[1] for n, d in zip(names, directions, strict=True)],
+    ]
+    counts = [Counter(o) for o in options]
+    labels = []
+    for i in range(len(groups)):
+        level = next((k for k in range(3) if counts[k][options[k][i]] == 1), 2)
+        labels.append(options[level][i])
+    return labels
+
+
+# ---------------------------------------------------------------------- identification and orientation
+
+
+def _polar(m: np.ndarray) -> np.ndarray:
+    u, _, v = np.linalg.svd(m)
+    return u @ np.diag([1, 1, np.sign(np.linalg.det(u @ v))]) @ v
+
+
+def _nearest(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For each matrix of a [n, 3, 3] the index of the nearest of b [m, 3, 3], and the largest deviation."""
+    index = np.argmax(a.reshape(len(a), 9) @ b.reshape(len(b), 9).T, axis=1)
+    return index, np.abs(a - b[index]).max((1, 2))
+
+
+def _require_group(given: np.ndarray, tolerance: float) -> None:
+    bad = ~(np.abs(given @ np.swapaxes(given, 1, 2) - np.eye(3)).max((1, 2)) < 4 * tolerance)
+    if bad.any():
+        raise ValueError(f"matrix {int(np.argmax(bad))} is not orthogonal within {tolerance}")
+    overlap = given.reshape(len(given), 9) @ given.reshape(len(given), 9).T - 10 * np.eye(len(given))
+    a, b = divmod(int(np.argmax(overlap)), len(given))
+    if len(given) > 1 and np.abs(given[a] - given[b]).max() < 4 * tolerance:
+        raise ValueError(f"matrices {min(a, b)} and {max(a, b)} are the same element")
+    products = np.einsum("aij,bjk->abik", given, given).reshape(-1, 3, 3)
+    _, deviation = _nearest(products, given)
+    if deviation.max() > 4 * tolerance:
+        a, b = divmod(int(np.argmax(deviation)), len(given))
+        raise ValueError(
+            f"not a group: the product of matrices {a} and {b} is missing, {np.round(given[a] @ given[b], 4).tolist()}"
+        )
+
+
+def _identify(given: np.ndarray, tolerance: float) -> tuple[str, np.ndarray]:
+    """The name of a group of matrices and a rotation F with given = F·standard·Fᵀ, nearest to the identity."""
+    signature = _signature(given)
+    fitting = sorted(
+        (np.abs(_signature(standard(name).elements) - signature).max(), name) for name in candidates(len(given))
+    )
+    for deviation, name in fitting:
+        if deviation > 0.5:
+            break
+        frames = _alignments(standard(name).elements, given, tolerance)
+        if len(frames):
+            traces = np.round(np.trace(frames, axis1=1, axis2=2), 6)
+            return name, frames[int(np.argmax(traces))]
+    raise ValueError(f"these {len(given)} matrices are not a point group within {tolerance}; raise the tolerance")
+
+
+def _signature(elements: np.ndarray) -> np.ndarray:
+    det = np.linalg.det(elements)
+    return np.sort(10 * det + np.trace(elements, axis1=1, axis2=2))
+
+
+def _alignments(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
+    """All rotations R [m, 3, 3] with R·A·Rᵀ = B as sets; one of them where there are infinitely many.
+
+    R carries the axes of two elements of A to axes of elements of B of the same kind, and is known from that.
+    """
+    (det_a, axes_a, angles_a), (det_b, axes_b, angles_b) = _kinds(a), _kinds(b)
+    slack = max(0.02, 20 * tolerance)
+
+    def same(i: int) -> np.ndarray:
+        return np.flatnonzero((det_b == det_a[i]) & (np.abs(angles_b - angles_a[i]) < slack))
+
+    turned = np.flatnonzero(angles_a > 1e-6)
+    if len(turned) == 0:
+        return np.eye(3)[None] if np.abs(np.sort(det_a) - np.sort(det_b)).max() == 0 else np.zeros((0, 3, 3))
+    first = min(turned, key=lambda i: len(same(i)))
+    across = [i for i in turned if np.linalg.norm(np.cross(axes_a[first], axes_a[i])) > 1e-3]
+    if not across:
+        targets = [s * axes_b[j] for j in same(first)[:1] for s in (1, -1)]
+        trial = np.array([_shortest_turn(axes_a[first], t) for t in targets]).reshape(-1, 3, 3)
+    else:
+        second = min(across, key=lambda i: len(same(i)))
+        one, two = same(first), same(second)
+        signs = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])
+        u = (signs[:, 0, None, None, None] * axes_b[one][:, None]) + 0 * axes_b[two]
+        v = (signs[:, 1, None, None, None] * axes_b[two]) + 0 * axes_b[one][:, None]
+        u, v = u.reshape(-1, 3), v.reshape(-1, 3)
+        good = np.abs((u * v).sum(1) - axes_a[first] @ axes_a[second]) < slack
+        trial = _triads(u[good], v[good]) @ _triads(axes_a[first][None], axes_a[second][None])[0].T
+        limit = slack if tolerance > _TOL else 1e-3
+        for i in (first, second):
+            moved = trial @ a[i] @ np.swapaxes(trial, 1, 2)
+            trial = trial[[_nearest(m[None], b)[1][0] < limit for m in moved]] if len(trial) < 64 else trial
+    fits = [r for r in trial if _maps_onto(r, a, b, tolerance)]
+    if not fits:
+        return np.zeros((0, 3, 3))
+    return np.array(_distinct(fits))
+
+
+def _kinds(elements: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    det = np.sign(np.linalg.det(elements))
+    axes, angles = axis_and_angle(elements * det[:, None, None])
+    return det, axes, angles
+
+
+def _triads(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Right-handed orthonormal frames [n, 3, 3] (columns) that are symmetric in the two directions."""
+    x, w = u + v, np.cross(u, v)
+    x, w = x / np.linalg.norm(x, axis=1)[:, None], w / np.linalg.norm(w, axis=1)[:, None]
+    return np.stack([x, np.cross(w, x), w], axis=2)
+
+
+def _shortest_turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    w, c = np.cross(a, b), a @ b
+    if np.linalg.norm(w) < 1e-9:
+        if c > 0:
+            return np.eye(3)
+        w = np.cross(a, np.eye(3)[np.argmin(np.abs(a))])
+        return rotation(w, np.pi)
+    return rotation(w, math.atan2(np.linalg.norm(w), c))
+
+
+def _maps_onto(r: np.ndarray, a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
+    index, deviation = _nearest(r @ a @ r.T, b)
+    return deviation.max() < max(20 * tolerance, 1e-6) and len(set(index.tolist())) == len(b)
+
+
+def _distinct(matrices: list[np.ndarray]) -> list[np.ndarray]:
+    kept: list[np.ndarray] = []
+    flat = np.zeros((0, 9))
+    for m in matrices:
+        if not len(flat) or np.abs(flat - m.ravel()).max(1).min() > 1e-3:
+            kept.append(m)
+            flat = np.vstack([flat, m.ravel()])
+    return kept
