@@ -1,1 +1,7 @@
 """Which symmetry an input has: molecules, crystals, graphs."""
+
+from pyg_symbreak.detect._detect import approximate_symmetries, detect_symmetries, detect_symmetry
+from pyg_symbreak.detect._symmetrize import symmetrize
+from pyg_symbreak.detect._symmetry import SpaceGroup, Symmetry
+
+__all__ = ["SpaceGroup", "Symmetry", "approximate_symmetries", "detect_symmetries", "detect_symmetry", "symmetrize"]

@@ -1,0 +1,77 @@
+"""What detection reads of a structure, the same for PyG Data and ase.Atoms."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from torch_geometric.data import Batch, Data
+
+from pyg_symbreak.structures import check_structure
+
+
+@dataclass(frozen=True)
+class Structure:
+    """Positions [N, 3] and cell [3, 3] (rows), Å; periodic directions [3]; the kind of each atom [N]."""
+
+    positions: np.ndarray
+    cell: np.ndarray
+    pbc: np.ndarray
+    kinds: np.ndarray
+
+
+def read_structure(x: Data | Atoms, features: Sequence[str], symprec: float) -> Structure:
+    """Take positions, cell, periodicity and kinds of atoms, or say what is wrong with them.
+
+    Two atoms are of one kind if their atomic numbers and all of the named node features are equal.
+
+    Raises
+    ------
+    TypeError
+        x is neither Data nor Atoms, or it is a batch.
+    ValueError
+        The structure is not one (see :func:`pyg_symbreak.structures.check_structure`), a named feature is
+        missing, or positions are known less finely than the tolerance.
+    """
+    if isinstance(x, Batch):
+        raise TypeError("x is a batch of structures: pass batch.to_data_list() to detect_symmetries")
+    if not isinstance(x, (Data, Atoms)):
+        raise TypeError(f"x must be a PyG Data or an ase.Atoms, got {type(x).__name__}")
+    if not symprec > 0:
+        raise ValueError(f"symprec must be a positive distance in Å, got {symprec}")
+    atoms = check_structure(x)
+    _check_resolution(x, atoms.positions, symprec)
+    columns = [atoms.numbers, *(_feature(x, name) for name in features)]
+    return Structure(atoms.positions, atoms.cell.array, atoms.pbc, _kinds(columns))
+
+
+def _feature(x: Data | Atoms, name: str) -> np.ndarray:
+    """Node feature of a structure, one row a node."""
+    named = x.arrays if isinstance(x, Atoms) else x
+    if name not in named:
+        raise ValueError(f"features names {name!r}, which the structure does not have")
+    value = named[name]
+    value = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+    nodes = len(x) if isinstance(x, Atoms) else x.num_nodes
+    if value.shape[:1] != (nodes,) or not np.isfinite(value).all():
+        raise ValueError(f"feature {name!r} must have one finite row for each of the {nodes} nodes")
+    return value
+
+
+def _kinds(columns: list[np.ndarray]) -> np.ndarray:
+    """Number the distinct rows of the columns side by side, from 0."""
+    if len(columns) == 1:
+        return np.unique(columns[0], return_inverse=True)[1]
+    table = np.concatenate([column.reshape(len(column), -1).astype(np.float64) for column in columns], axis=1)
+    return np.unique(table, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _check_resolution(x: Data | Atoms, positions: np.ndarray, symprec: float) -> None:
+    """Raise ValueError if the numbers that hold the positions are coarser than the tolerance."""
+    epsilon = np.finfo(np.float64 if isinstance(x, Atoms) else str(x.pos.dtype).removeprefix("torch.")).eps
+    reach = float(np.abs(positions).max())
+    if 8 * epsilon * reach > symprec:
+        raise ValueError(
+            f"positions reach {reach:.3g} Å from the origin, where their numbers are good to "
+            f"{8 * epsilon * reach:.1g} Å, more than symprec = {symprec:g}: centre it or use float64"
+        )

@@ -1,0 +1,66 @@
+"""The structure that has a symmetry exactly, nearest to one that has it within a tolerance."""
+
+import copy
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch_geometric.data import Data
+
+from pyg_symbreak.detect._crystal import crystal_displacements, symmetrize_lattice
+from pyg_symbreak.detect._input import Structure
+from pyg_symbreak.detect._molecule import molecule_displacements
+from pyg_symbreak.detect._symmetry import Symmetry
+from pyg_symbreak.structures import check_structure
+
+
+def symmetrize(x: Data | Atoms, symmetry: Symmetry) -> Data | Atoms:
+    """Average a structure over its symmetry.
+
+    Each atom goes to the mean of what the inverse operations make of the atoms that it is carried to,
+    ``mean over g of R_g^T (pos[permutations[g]] - translations[g])``; this is the orthogonal projection onto
+    symmetric positions, so it moves no atom by more than ``symmetry.residual``, and a second time it moves
+    nothing. The cell of a crystal becomes the nearest one whose metric is symmetric; the positions are averaged
+    in fractional coordinates, and what is said of distances holds in the new cell.
+
+    Parameters
+    ----------
+    x : Data or ase.Atoms
+        The structure whose symmetry it is.
+    symmetry : Symmetry
+        What :func:`detect_symmetry` or :func:`approximate_symmetries` found of it.
+
+    Returns
+    -------
+    Data or ase.Atoms
+        A copy with other positions (and cell), of the same type and precision.
+
+    Raises
+    ------
+    ValueError
+        The symmetry belongs to a structure with another number of nodes.
+    """
+    atoms = check_structure(x)
+    if len(atoms) != symmetry.num_nodes:
+        raise ValueError(f"the structure has {len(atoms)} nodes, but the symmetry is one of {symmetry.num_nodes}")
+    structure = Structure(atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers)
+    positions, cell = structure.positions + displacements(structure, symmetry), structure.cell
+    periodic = bool(atoms.pbc.any())
+    if periodic:
+        positions, cell = symmetrize_lattice(structure, symmetry, positions)
+    if isinstance(x, Atoms):
+        out = x.copy()
+        out.set_cell(cell)
+        out.positions = positions
+        return out
+    data = copy.copy(x)
+    data.pos = torch.from_numpy(positions).to(x.pos)
+    if periodic:
+        data.cell = torch.from_numpy(cell).to(x.cell).reshape(x.cell.shape)
+    return data
+
+
+def displacements(structure: Structure, symmetry: Symmetry) -> np.ndarray:
+    """How each atom moves when a structure is averaged over the group, [N, 3] Å."""
+    move = crystal_displacements if structure.pbc.any() else molecule_displacements
+    return move(structure, symmetry)
