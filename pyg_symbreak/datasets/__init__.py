@@ -1,1 +1,6 @@
 """PyG data sets of structures whose answer is less symmetric than the input."""
+
+from pyg_symbreak.datasets.batio3 import BaTiO3
+from pyg_symbreak.datasets.triangular_prism import TriangularPrism
+
+__all__ = ["BaTiO3", "TriangularPrism"]

@@ -1,1 +1,5 @@
 """PyG transforms that attach symmetry and symmetry breaking objects to a Data."""
+
+from pyg_symbreak.transforms.neighbor_list import NeighborList
+
+__all__ = ["NeighborList"]
