@@ -16,7 +16,7 @@ from pyg_symbreak.nn._degrees import blocks_of, join_degrees, parities_of, split
 SELF_SHARE, NEIGHBOR_SHARE = math.sin(math.pi / 8), math.cos(math.pi / 8)
 
 
-class BreakingConv(ConstantsMixin, MessagePassing):
+class BreakingConv(MessagePassing, ConstantsMixin):
     r"""Equivariant convolution over irreps with a symmetry breaking object as an extra node feature.
 
     With :math:`x_i` the features of node :math:`i`, its object included, and :math:`Y` the spherical
@@ -103,18 +103,24 @@ class BreakingConv(ConstantsMixin, MessagePassing):
             ]
             for l_in, parities_in in channels_in.items()
         ]
+        # Rows of each edge's coupling matrix, (l_out, m_out, path); width of each (l_in, l_out) of the message.
+        self.rows = [
+            sum((2 * l_out + 1) * len(p) for l_out, p in zip(channels_out, paths_in, strict=True))
+            for paths_in in self.paths
+        ]
+        self.widths = [
+            (2 * l_out + 1) * len(p) * len(parities_in)
+            for parities_in, paths_in in zip(channels_in.values(), self.paths, strict=True)
+            for l_out, p in zip(channels_out, paths_in, strict=True)
+        ]
         self._plan_tensor_product(channels_in, channels_out)
         self._plan_linear(channels_in, channels_out)
 
-    def _plan_tensor_product(
-        self, channels_in: dict[int, list[int]], channels_out: dict[int, list[int]]
-    ) -> None:
+    def _plan_tensor_product(self, channels_in: dict[int, list[int]], channels_out: dict[int, list[int]]) -> None:
         couplings, indices, self.num_radial = [], [], 0
         for (l_in, parities_in), paths_in in zip(channels_in.items(), self.paths, strict=True):
             for (l_out, parities_out), paths in zip(channels_out.items(), paths_in, strict=True):
-                block = torch.zeros(
-                    (self.lmax + 1) ** 2, 2 * l_out + 1, len(paths), 2 * l_in + 1, dtype=torch.float64
-                )
+                block = torch.zeros((self.lmax + 1) ** 2, 2 * l_out + 1, len(paths), 2 * l_in + 1, dtype=torch.float64)
                 index = torch.zeros(len(paths), len(parities_in), dtype=torch.long)
                 for n, l_edge in enumerate(paths):
                     w3j = o3.wigner_3j(l_edge, l_out, l_in, dtype=torch.float64)
@@ -184,50 +190,42 @@ class BreakingConv(ConstantsMixin, MessagePassing):
     ) -> list[Tensor]:
         """Convolve features given, and returned, as one tensor ``[N, 2l+1, channels]`` for each degree."""
         num_nodes = features[0].size(0)
-        matrices = self._matrices()
-        messages, outputs = [], {}
+        matrices = iter(self._matrices())
+        sources, outputs = [], {}
         for (ell, channels), feature in zip(self.degrees_in, features, strict=True):
-            mixed = (feature.reshape(-1, channels) @ matrices.pop(0)).view(num_nodes, 2 * ell + 1, -1)
-            messages.append(mixed[:, :, :channels].flatten(1))
-            outputs[ell] = mixed[:, :, channels:]
+            matrix = next(matrices)
+            mixed = (feature.reshape(-1, channels) @ matrix).view(num_nodes, 2 * ell + 1, matrix.size(1))
+            source, outputs[ell] = mixed.split([channels, matrix.size(1) - channels], dim=2)
+            sources.append(source.flatten(1))
 
         # propagate_type: (x: Tensor, harmonics: Tensor, radial: Tensor)
-        gathered = self.propagate(
-            edge_index, x=torch.cat(messages, dim=1), harmonics=harmonics, radial=radial
-        )
-        sizes = [
-            (2 * l_out + 1) * len(paths) * channels
-            for (_, channels), paths_in in zip(self.degrees_in, self.paths, strict=True)
-            for (l_out, _), paths in zip(self.degrees_out, paths_in, strict=True)
-        ]
-        blocks = gathered.split(sizes, dim=1)
+        x = torch.cat(sources, dim=1)
+        neighbors = self.propagate(edge_index, x=x, harmonics=harmonics, radial=radial).split(self.widths, dim=1)
         result = []
         for n, (ell, _) in enumerate(self.degrees_out):
-            mid = torch.cat(
-                [b.view(num_nodes, 2 * ell + 1, -1) for b in blocks[n :: len(self.degrees_out)]], dim=2
-            )
-            out = (mid.view(num_nodes * (2 * ell + 1), -1) @ matrices.pop(0)).view(num_nodes, 2 * ell + 1, -1)
+            matrix = next(matrices)
+            blocks = [
+                block.view(num_nodes, 2 * ell + 1, block.size(1) // (2 * ell + 1))
+                for block in neighbors[n :: len(self.degrees_out)]
+            ]
+            mid = torch.cat(blocks, dim=2).flatten(0, 1)
+            out = (mid @ matrix).view(num_nodes, 2 * ell + 1, matrix.size(1))
             result.append(out + outputs[ell] if ell in outputs else out)
         return result
 
     def message(self, x_j: Tensor, harmonics: Tensor, radial: Tensor) -> Tensor:
         """Weighted tensor product of the sources' features with the harmonics, all paths side by side."""
-        rows = [
-            sum((2 * ell + 1) * len(p) for (ell, _), p in zip(self.degrees_out, paths, strict=True))
-            for paths in self.paths
-        ]
-        couplings = (harmonics @ self.coupling).split(
-            [r * (2 * ell + 1) for r, (ell, _) in zip(rows, self.degrees_in, strict=True)], dim=1
-        )
+        num_edges = x_j.size(0)
+        sizes = [rows * (2 * ell + 1) for rows, (ell, _) in zip(self.rows, self.degrees_in, strict=True)]
+        couplings = (harmonics @ self.coupling).split(sizes, dim=1)
         features = x_j.split([channels * (2 * ell + 1) for ell, channels in self.degrees_in], dim=1)
         products = []
-        for r, (ell, channels), coupling, feature in zip(
-            rows, self.degrees_in, couplings, features, strict=True
-        ):
-            coupling, feature = coupling.view(-1, r, 2 * ell + 1), feature.view(-1, 2 * ell + 1, channels)
+        for rows, (ell, channels), c, f in zip(self.rows, self.degrees_in, couplings, features, strict=True):
+            coupling, feature = c.view(num_edges, rows, 2 * ell + 1), f.view(num_edges, 2 * ell + 1, channels)
+            # The product of a column and a row is much faster elementwise.
             product = coupling * feature if ell == 0 else torch.bmm(coupling, feature)
             products.append(product.flatten(1))
-        weight = self.radial_weight.index_select(0, self.channel) * self.radial_weight.size(1) ** -0.5
+        weight = (self.radial_weight * self.radial_weight.size(1) ** -0.5).index_select(0, self.channel)
         return torch.cat(products, dim=1) * (radial @ weight.t())
 
     def _matrices(self) -> list[Tensor]:
@@ -243,9 +241,7 @@ class BreakingConv(ConstantsMixin, MessagePassing):
 def with_object(x: Tensor, breaking: Tensor | None, dim_in: int, dim_breaking: int) -> Tensor:
     """Append the node-level object, or zeros where there is none, to the node features."""
     if x.dim() != 2 or x.size(1) != dim_in:
-        raise ValueError(
-            f"node features x have shape {tuple(x.shape)}, expected [N, {dim_in}] as irreps_in says"
-        )
+        raise ValueError(f"node features x have shape {tuple(x.shape)}, expected [N, {dim_in}] as irreps_in says")
     if breaking is None:
         return torch.cat([x, x.new_zeros(x.size(0), dim_breaking)], dim=1) if dim_breaking else x
     if breaking.shape != (x.size(0), dim_breaking):

@@ -102,10 +102,11 @@ class EdgeEmbedding(ConstantsMixin):
         # With this factor the squares of the Gaussians average to about 1 (e3nn's soft_one_hot_linspace).
         hidden = gaussians * (math.sqrt(self.centers.size(0)) / 1.12)
         hidden = hidden.expand(self.num_convs, -1, -1)
+        scale = 1.0
         for weight in self.weights:
-            scale = 1.0 / math.sqrt(weight.size(1))
-            hidden = SILU_SCALE * nn.functional.silu(torch.bmm(hidden, weight * scale))
-        return hidden
+            hidden = nn.functional.silu(torch.bmm(hidden, weight * (scale / math.sqrt(weight.size(1)))))
+            scale = SILU_SCALE
+        return hidden * scale
 
     def __repr__(self) -> str:
         return (
@@ -118,8 +119,6 @@ def _raising(ell: int) -> Tensor:
     """Matrix [(2l+1)·3, 2l+3] that takes Y_l(v) ⊗ v to Y_{l+1}(v) on the unit sphere, float64."""
     coupling = o3.wigner_3j(ell, 1, ell + 1, dtype=torch.float64)
     v = torch.tensor([[0.36, 0.48, 0.8]], dtype=torch.float64)
-    lower, upper = (
-        o3.spherical_harmonics(n, v, normalize=True, normalization="component")[0] for n in (ell, ell + 1)
-    )
+    lower, upper = (o3.spherical_harmonics(n, v, normalize=True, normalization="component")[0] for n in (ell, ell + 1))
     raised = torch.einsum("ijk,i,j->k", coupling, lower, v[0])
     return (coupling * (upper.dot(raised) / raised.dot(raised))).reshape(-1, 2 * ell + 3)

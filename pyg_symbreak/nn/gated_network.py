@@ -89,59 +89,58 @@ class GatedNetwork(nn.Module):
         self.blocks_in = blocks_of(irreps_in + object_irreps)
         self.blocks_out = blocks_of(irreps_out + graph_irreps)
 
-        self.edges = EdgeEmbedding(
-            max_radius, lmax, layers + 1, number_of_basis, radial_layers, radial_neurons
-        )
+        self.edges = EdgeEmbedding(max_radius, lmax, layers + 1, number_of_basis, radial_layers, radial_neurons)
         self.convs, self.gates = nn.ModuleList(), nn.ModuleList()
         irreps = irreps_in + object_irreps
         for _ in range(layers):
-            gate = Gate(
-                _reachable(irreps, o3.Irreps(hidden), lmax), even_gates=_reaches(irreps, o3.Irrep("0e"), lmax)
-            )
+            gate = Gate(_reachable(irreps, o3.Irreps(hidden), lmax), even_gates=_reaches(irreps, o3.Irrep("0e"), lmax))
             self.convs.append(BreakingConv(irreps, gate.irreps_in, None, lmax, radial_neurons, num_neighbors))
             self.gates.append(gate)
             irreps = o3.Irreps(gate.irreps_out)
-        self.convs.append(
-            BreakingConv(irreps, irreps_out + graph_irreps, None, lmax, radial_neurons, num_neighbors)
-        )
+        self.convs.append(BreakingConv(irreps, irreps_out + graph_irreps, None, lmax, radial_neurons, num_neighbors))
 
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
         self.edges.reset_parameters()
         for conv in self.convs:
+            assert isinstance(conv, BreakingConv)
             conv.reset_parameters()
 
     def forward(self, data: Data) -> Tensor | tuple[Tensor, Tensor]:
         """Evaluate the network on a graph or a batch of graphs."""
+        batch = data.batch
         source, target = data.edge_index[0], data.edge_index[1]
         edge_vec = data.pos.index_select(0, target) - data.pos.index_select(0, source)
-        batch, num_graphs = data.batch, data.num_graphs if data.batch is not None else 1
         if "edge_shift" in data:
-            cell = data.cell.view(-1, 3, 3)
+            shift = data.edge_shift.to(edge_vec)
             if batch is None:
-                edge_vec = edge_vec + data.edge_shift.to(edge_vec) @ cell[0]
+                edge_vec = edge_vec + shift @ data.cell.view(3, 3)
             else:
-                cells = cell.index_select(0, batch.index_select(0, source))
-                edge_vec = edge_vec + torch.bmm(data.edge_shift.to(edge_vec).unsqueeze(1), cells).squeeze(1)
-        x = with_object(data.x, self._object(data, batch), self.dim_in, self.dim_breaking)
+                cells = data.cell.index_select(0, batch.index_select(0, source))
+                edge_vec = edge_vec + torch.bmm(shift.unsqueeze(1), cells).squeeze(1)
+        x = with_object(data.x, self._object(data), self.dim_in, self.dim_breaking)
         out = self.network(x, data.edge_index, edge_vec)
         if not self.dim_graph_out:
             return out
         node_out, graph_out = out.split([self.dim_out, self.dim_graph_out], dim=1)
         if batch is None:
             return node_out, graph_out.mean(dim=0, keepdim=True)
-        return node_out, scatter(graph_out, batch, dim=0, dim_size=num_graphs, reduce="mean")
+        return node_out, scatter(graph_out, batch, dim=0, dim_size=data.num_graphs, reduce="mean")
 
     def network(self, x: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
         """Evaluate on tensors: features with the object appended, edges, and their vectors."""
-        harmonics, radial = self.edges(edge_vec)
+        harmonics, radial_features = self.edges(edge_vec)
+        radial = radial_features.unbind(0)
         features: Sequence[Tensor] = split_by_degree(x, self.blocks_in)
-        for n, gate in enumerate(self.gates):
-            features = gate(self.convs[n].convolve(features, edge_index, harmonics, radial[n]))
-        features = self.convs[-1].convolve(features, edge_index, harmonics, radial[-1])
+        for n, conv in enumerate(self.convs):
+            assert isinstance(conv, BreakingConv)
+            features = conv.convolve(features, edge_index, harmonics, radial[n])
+            if n < len(self.gates):
+                features = self.gates[n](features)
         return join_degrees(features, self.blocks_out)
 
-    def _object(self, data: Data, batch: Tensor | None) -> Tensor | None:
+    def _object(self, data: Data) -> Tensor | None:
+        """The object with one row for each node, or None."""
         breaking = data.breaking if "breaking" in data else None
         if breaking is None:
             return None
@@ -149,16 +148,20 @@ class GatedNetwork(nn.Module):
             raise ValueError(
                 "data has an object breaking but the network no irreps_breaking: give it the object's irreps"
             )
+        num_nodes, num_graphs = data.x.size(0), 1 if data.batch is None else data.num_graphs
         if breaking.dim() != 2 or breaking.size(1) != self.dim_breaking:
             raise ValueError(
                 f"the object breaking has shape {tuple(breaking.shape)}, expected rows of width "
                 f"{self.dim_breaking} as irreps_breaking {self.irreps_breaking} says"
             )
-        if breaking.size(0) == data.x.size(0):
+        if breaking.size(0) not in (num_graphs, num_nodes):
+            raise ValueError(
+                f"the object breaking has {breaking.size(0)} rows, expected one for each of the {num_graphs} graphs "
+                f"or one for each of the {num_nodes} nodes"
+            )
+        if breaking.size(0) == num_nodes:
             return breaking
-        if batch is None:
-            return breaking.expand(data.x.size(0), -1)
-        return breaking.index_select(0, batch)
+        return breaking.expand(num_nodes, -1) if data.batch is None else breaking.index_select(0, data.batch)
 
     def __repr__(self) -> str:
         return (
@@ -172,35 +175,28 @@ class GatedNetwork(nn.Module):
 class Gate(nn.Module):
     """Nonlinearity on features sorted by degree, see :class:`GatedNetwork`.
 
-    Degree 0 of the input holds the even scalars, the gates if they are even, the odd scalars, the gates if
-    they are odd. A factor makes the second moment of each activation 1 on standard normal input.
+    Degree 0 of the input holds the even scalars, the gates, and the odd scalars. A factor makes the second moment of
+    each activation 1 on standard normal input.
     """
 
     def __init__(self, irreps: o3.Irreps, even_gates: bool) -> None:
         super().__init__()
         even, odd = irreps.count("0e"), irreps.count("0o")
         gated = o3.Irreps([(mul, ir) for mul, ir in irreps if ir.l > 0]).sort().irreps
-        gates = o3.Irreps([(gated.num_irreps, "0e" if even_gates else "0o")])
-        scalars = [o3.Irreps(f"{even}x0e"), o3.Irreps(f"{odd}x0o")]
-        scalars_in = [scalars[0], gates, scalars[1]] if even_gates else [*scalars, gates]
-        self.irreps_in = str(sum(scalars_in, o3.Irreps("")) + gated)
-        self.irreps_out = str(scalars[0] + scalars[1] + gated)
-        self.even, self.odd, self.even_gates = even, odd, even_gates
-        degrees = sorted({ir.l for _, ir in gated})
-        self.channels = tuple(sum(mul for mul, ir in gated if ir.l == ell) for ell in degrees)
+        gates = f"{gated.num_irreps}x0{'e' if even_gates else 'o'}"
+        self.irreps_in = str(o3.Irreps(f"{even}x0e+{gates}+{odd}x0o") + gated)
+        self.irreps_out = str(o3.Irreps(f"{even}x0e+{odd}x0o") + gated)
+        self.even_gates = even_gates
+        self.scalars = (even, gated.num_irreps, odd)
+        self.channels = [sum(mul for mul, ir in gated if ir.l == ell) for ell in sorted({ir.l for _, ir in gated})]
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Map one tensor ``[N, 2l+1, channels]`` for each degree, ascending, to the same."""
-        first = features[0]
-        num_gates = sum(self.channels)
-        num_sigmoid = self.even + (num_gates if self.even_gates else 0)
-        sigmoid = first[:, :, :num_sigmoid].sigmoid()
-        tanh = first[:, :, num_sigmoid:].tanh() * TANH_SCALE
-        silu = first[:, :, : self.even] * sigmoid[:, :, : self.even] * SILU_SCALE
-        gates = sigmoid[:, :, self.even :] * SIGMOID_SCALE if self.even_gates else tanh[:, :, self.odd :]
-        scalars = torch.cat([silu, tanh[:, :, : self.odd]], dim=2)
+        even, gates, odd = features[0].split(self.scalars, dim=2)
+        gates = gates.sigmoid() * SIGMOID_SCALE if self.even_gates else gates.tanh() * TANH_SCALE
         gated = [f * g for f, g in zip(features[1:], gates.split(self.channels, dim=2), strict=True)]
-        return [scalars, *gated] if self.even + self.odd else gated
+        scalars = torch.cat([nn.functional.silu(even) * SILU_SCALE, odd.tanh() * TANH_SCALE], dim=2)
+        return [scalars, *gated] if scalars.size(2) else gated
 
 
 def _reaches(irreps: o3.Irreps, target: o3.Irrep, lmax: int) -> bool:
