@@ -1,7 +1,7 @@
 """Equivariant convolution that takes a symmetry breaking object."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -56,6 +56,7 @@ class BreakingConv(MessagePassing, ConstantsMixin):
         - **output:** node features :math:`(|\mathcal{V}|, D_{out})`
     """
 
+    propagate: Callable[..., Tensor]
     scale: Tensor
     coupling: Tensor
     live: Tensor

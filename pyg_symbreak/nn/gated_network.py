@@ -185,7 +185,9 @@ class Gate(nn.Module):
         gated = o3.Irreps([(mul, ir) for mul, ir in irreps if ir.l > 0]).sort().irreps
         gates = f"{gated.num_irreps}x0{'e' if even_gates else 'o'}"
         self.irreps_in = str(o3.Irreps(f"{even}x0e+{gates}+{odd}x0o") + gated)
-        self.irreps_out = str(o3.Irreps(f"{even}x0e+{odd}x0o") + gated)
+        sign = 1 if even_gates else -1  # an odd gate turns the parity of what it multiplies
+        gated_out = o3.Irreps([(mul, (ir.l, sign * ir.p)) for mul, ir in gated])
+        self.irreps_out = str(o3.Irreps(f"{even}x0e+{odd}x0o") + gated_out)
         self.even_gates = even_gates
         self.scalars = (even, gated.num_irreps, odd)
         self.channels = [sum(mul for mul, ir in gated if ir.l == ell) for ell in sorted({ir.l for _, ir in gated})]

@@ -1,0 +1,354 @@
+import copy
+import io
+
+import pytest
+import torch
+from nn_graphs import prism, prism_group, random_graph, random_orthogonal, representation
+from torch_geometric.data import Batch, Data
+from torch_geometric.loader import DataLoader
+
+from pyg_symbreak.nn import GatedNetwork
+
+IN, OBJECT, OUT, GRAPH = "2x0e+1x0o+1x1o+1x1e+1x2e", "1x1o+1x0o+1x3e", "1x0e+1x1o+1x0o+1x1e+1x2o+1x3o", "1x0e+1x2e"
+DIM_IN, DIM_OBJECT = 14, 11
+
+
+def network(seed: int = 0, **kwargs) -> GatedNetwork:
+    """A network made in float32, with objects of degree 3 and unsorted irreps."""
+    torch.manual_seed(seed)
+    defaults = {"irreps_breaking": OBJECT, "irreps_graph_out": GRAPH, "max_radius": 5.0, "num_neighbors": 3.0}
+    return GatedNetwork(IN, OUT, **{**defaults, **kwargs})
+
+
+def moved(data: Data, rotation: torch.Tensor, shift: torch.Tensor, order: torch.Tensor) -> Data:
+    """Rotate, translate and renumber a graph (new node k is old node order[k])."""
+    data = copy.copy(data)
+    new = order.argsort()
+    data.x = (data.x @ representation(IN, rotation).T.to(data.x))[order]
+    data.pos = (data.pos @ rotation.T.to(data.x) + shift)[order]
+    data.edge_index = new[data.edge_index]
+    if "cell" in data:
+        data.cell = data.cell @ rotation.T.to(data.x)
+    if "breaking" in data:
+        data.breaking = data.breaking @ representation(OBJECT, rotation).T.to(data.x)
+        if data.breaking.size(0) == data.x.size(0):
+            data.breaking = data.breaking[order]
+    return data
+
+
+def equivariance_error(model: GatedNetwork, data: Data) -> float:
+    """Largest error over proper and improper rotations, translations and permutations."""
+    generator = torch.Generator().manual_seed(7)
+    node, graph = model(data)
+    error = 0.0
+    for improper in (False, True, False, True):
+        rotation = random_orthogonal(improper, generator)
+        shift = torch.randn(3, generator=generator, dtype=torch.float64).to(data.x)
+        order = torch.randperm(data.num_nodes, generator=generator)
+        node_moved, graph_moved = model(moved(data, rotation, shift, order))
+        node_error = node_moved - (node @ representation(OUT, rotation).T.to(data.x))[order]
+        graph_error = graph_moved - graph @ representation(GRAPH, rotation).T.to(data.x)
+        error = max(error, node_error.abs().max().item(), graph_error.abs().max().item())
+    return error
+
+
+def graph_with(kind: str, periodic: bool) -> Data:
+    data = random_graph(7, DIM_IN, seed=1, periodic=periodic)
+    generator = torch.Generator().manual_seed(2)
+    rows = {"graph": 1, "node": 7}
+    if kind in rows:
+        data.breaking = torch.randn(rows[kind], DIM_OBJECT, generator=generator, dtype=torch.float64)
+    return data
+
+
+def train(model: GatedNetwork, data: Data, steps: int) -> None:
+    generator = torch.Generator().manual_seed(3)
+    target = torch.randn(data.num_nodes, model.dim_out, generator=generator, dtype=torch.float64).to(data.x)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        node, graph = model(data)
+        ((node - target).square().mean() + (graph - 1.0).square().mean()).backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("kind", ["graph", "node", "none"])
+@pytest.mark.parametrize("periodic", [False, True])
+def test_jointly_equivariant_before_and_after_training(kind, periodic):
+    # Made in float32 and converted: the constants must not keep their float32 rounding.
+    model, data = network().double(), graph_with(kind, periodic)
+    before = [p.detach().clone() for p in model.parameters()]
+    assert equivariance_error(model, data) < 1e-10
+    train(model, data, 5)
+    assert all((p - q).abs().max() > 1e-3 for p, q in zip(model.parameters(), before, strict=True))
+    assert equivariance_error(model, data) < 1e-10
+
+
+def test_equivariant_in_float32():
+    data = graph_with("graph", True)
+    data.apply(lambda t: t.float() if t.is_floating_point() else t)
+    assert equivariance_error(network(), data) < 1e-3
+
+
+def test_not_equivariant_in_the_input_alone():
+    model, data = network().double(), graph_with("graph", False)
+    fixed = data.breaking
+    rotation = random_orthogonal(False, torch.Generator().manual_seed(7))
+    turned = moved(data, rotation, torch.zeros(3, dtype=torch.float64), torch.arange(7))
+    turned.breaking = fixed
+    assert (model(turned)[0] - model(data)[0] @ representation(OUT, rotation).T).abs().max() > 1e-2
+
+
+def test_without_object_is_the_zero_object():
+    model, data = network().double(), graph_with("none", True)
+    expected = model(data)
+    for breaking in (None, torch.zeros(1, DIM_OBJECT).double(), torch.zeros(7, DIM_OBJECT).double()):
+        data.breaking = breaking
+        for out, reference in zip(model(data), expected, strict=True):
+            torch.testing.assert_close(out, reference, rtol=0, atol=1e-14)
+
+
+def symmetry_errors(out: torch.Tensor, pos: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
+    """|g out - out| for vectors on the nodes, for each g."""
+    errors = []
+    for g in group:
+        order = torch.cdist(pos @ g.T, pos).argmin(dim=1)  # node k goes to node order[k]
+        errors.append((out @ g.T - out[order]).abs().max())
+    return torch.stack(errors)
+
+
+def test_output_on_the_prism_has_the_symmetry_of_its_input():
+    data, group = prism(), prism_group()
+    torch.manual_seed(0)
+    model = GatedNetwork("0e", "1o", "1o", max_radius=2.5, num_neighbors=3.0).double()
+    out = model(data)
+    assert out.norm() > 1e-2
+    assert symmetry_errors(out, data.pos, group).max() < 1e-12
+    # One object each for a stabilizer C_2v, C_3v, C_s (σ_h) and C_1.
+    for vector, order in [([1.0, 0, 0], 4), ([0, 0, 1.0], 6), ([0.3, 0.7, 0], 2), ([0.3, 0.7, 0.5], 1)]:
+        data.breaking = torch.tensor([vector], dtype=torch.float64)
+        stabilizer = (group @ data.breaking[0] - data.breaking[0]).norm(dim=1) < 1e-12
+        assert stabilizer.sum() == order
+        errors = symmetry_errors(model(data), data.pos, group)
+        assert errors[stabilizer].max() < 1e-12
+        assert (errors[~stabilizer] > 1e-4).all()
+
+
+def test_chirality_mark_leaves_the_rotations():
+    data, group = prism(), prism_group()
+    torch.manual_seed(0)
+    model = GatedNetwork("0o", "1o", max_radius=2.5, num_neighbors=3.0).double()
+    errors = symmetry_errors(model(data), data.pos, group)
+    proper = torch.linalg.det(group) > 0
+    assert proper.sum() == 6
+    assert errors[proper].max() < 1e-12
+    assert (errors[~proper] > 1e-4).all()
+
+
+def barium_titanate() -> tuple[Data, torch.Tensor]:
+    """The cubic cell of 4 Å (Ba, Ti, 3 O) with its Ti-O edges, and the displacements to the tetragonal cell."""
+    fractional = torch.tensor([[0.5, 0.5, 0.5], [0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]]).double()
+    edges, shifts = [], []
+    for oxygen in (2, 3, 4):
+        image = -2.0 * fractional[oxygen]  # the oxygen on the other side of titanium
+        for shift in (torch.zeros(3), image):
+            edges += [[1, oxygen], [oxygen, 1]]
+            shifts += [shift.double(), -shift.double()]
+    z = torch.tensor([0.582541, 0.100043, 0.064221, 0.064221, 0.548972]).double()
+    displacement = torch.zeros(5, 3).double()
+    displacement[:, 2] = 4.0 * (z - fractional[:, 2])
+    data = Data(
+        x=torch.eye(3).double()[[0, 1, 2, 2, 2]],
+        pos=4.0 * fractional,
+        edge_index=torch.tensor(edges).T.contiguous(),
+        edge_shift=torch.stack(shifts),
+        cell=4.0 * torch.eye(3).double()[None],
+    )
+    return data, displacement
+
+
+def mismatch(out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Sum over ordered pairs of atoms of the squared errors of their relative displacements."""
+    error = out - target
+    return (error[:, None] - error[None]).square().sum()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_ferroelectric_displacement_needs_the_object(seed):
+    data, target = barium_titanate()
+    torch.manual_seed(seed)
+    model = GatedNetwork("3x0e", "1o", "1o", max_radius=2.7, num_neighbors=2.4).double()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-2, foreach=True)
+    # Every atom sits on a centre of inversion: without object nothing moves, whatever the weights.
+    assert mismatch(model(data), target).item() == pytest.approx(0.247814, abs=1e-6)
+    with_object = data.clone()
+    with_object.breaking = torch.tensor([[0.0, 0.0, 1.0]]).double()
+    best = torch.inf
+    for _ in range(300):
+        optimizer.zero_grad()
+        loss = mismatch(model(with_object), target)
+        loss.backward()
+        best = min(best, loss.item())
+        optimizer.step()
+        if best < 1e-10:
+            break
+    assert best < 1e-10
+    assert mismatch(model(data), target).item() == pytest.approx(0.247814, abs=1e-6)
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+@pytest.mark.parametrize("kind", ["graph", "node", "none"])
+def test_batch_equals_loop(kind, periodic):
+    model = network().double()
+    graphs = [random_graph(n, DIM_IN, seed=n, periodic=periodic) for n in (4, 1, 6)]
+    generator = torch.Generator().manual_seed(0)
+    for g in graphs:
+        rows = {"graph": 1, "node": g.num_nodes}.get(kind)
+        if rows:
+            g.breaking = torch.randn(rows, DIM_OBJECT, generator=generator, dtype=torch.float64)
+    node, graph = model(next(iter(DataLoader(graphs, batch_size=3))))
+    single = [model(g) for g in graphs]
+    torch.testing.assert_close(node, torch.cat([n for n, _ in single]), rtol=0, atol=1e-12)
+    torch.testing.assert_close(graph, torch.cat([g for _, g in single]), rtol=0, atol=1e-12)
+
+
+def test_graph_output_is_the_mean_over_nodes():
+    torch.manual_seed(0)
+    kwargs = {"irreps_breaking": OBJECT, "max_radius": 5.0}
+    on_nodes = GatedNetwork(IN, OUT + "+" + GRAPH, **kwargs).double()
+    on_graph = network(num_neighbors=1.0).double()
+    on_graph.load_state_dict(on_nodes.state_dict())
+    data = graph_with("graph", False)
+    node, graph = on_graph(data)
+    both = on_nodes(data)
+    torch.testing.assert_close(both[:, : node.size(1)], node)
+    torch.testing.assert_close(both[:, node.size(1) :].mean(dim=0, keepdim=True), graph)
+
+
+def test_only_a_graph_output():
+    node, graph = GatedNetwork("0e", "", irreps_graph_out="0e+2e", max_radius=5.0).double()(random_graph(4, 1, seed=0))
+    assert node.shape == (4, 0)
+    assert graph.shape == (1, 6)
+
+
+def tiny() -> tuple[GatedNetwork, Data]:
+    torch.manual_seed(0)
+    model = GatedNetwork(
+        "0e", "0e", "1o", max_radius=4.0, hidden="1x0e+1x0o+1x1o+1x1e", lmax=2, layers=1, radial_neurons=2
+    )
+    data = random_graph(3, 1, seed=0)
+    data.edge_index = torch.tensor([[0, 1, 2, 1], [1, 0, 1, 2]])
+    return model.double(), data
+
+
+def test_first_and_second_derivatives():
+    model, data = tiny()
+    names = [name for name, _ in model.named_parameters()]
+
+    def energy(pos, breaking, *weights):
+        data.pos, data.breaking = pos, breaking
+        return torch.func.functional_call(model, dict(zip(names, weights, strict=True)), (data,)).sum()
+
+    breaking = torch.tensor([[0.3, -0.5, 0.8]], dtype=torch.float64, requires_grad=True)
+    weights = [p.detach().clone().requires_grad_() for p in model.parameters()]
+    inputs = (data.pos.clone().requires_grad_(), breaking, *weights)
+    assert torch.autograd.gradcheck(energy, inputs)
+    assert torch.autograd.gradgradcheck(energy, inputs)
+
+
+def test_training_on_forces_reaches_every_weight():
+    model, data = tiny()
+    data.pos.requires_grad_()
+    (force,) = torch.autograd.grad(-model(data).sum(), data.pos, create_graph=True)
+    assert force.sum(dim=0).abs().max() < 1e-12  # no net force
+    force.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters())
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_compiles_without_graph_break(periodic):
+    model = GatedNetwork(
+        "0e", "1o", "1o", "0e+2e", max_radius=4.0, hidden="2x0e+1x0o+1x1o+1x1e", lmax=2, layers=1
+    ).double()
+    graphs = [random_graph(n, 1, seed=n, periodic=periodic) for n in (3, 4)]
+    for n, g in enumerate(graphs):
+        g.breaking = torch.tensor([[1.0, n, 0.5]], dtype=torch.float64)
+    batch = Batch.from_data_list(graphs)
+    node, graph = model(batch)
+    torch._dynamo.reset()
+    node_compiled, graph_compiled = torch.compile(model, backend="aot_eager", fullgraph=True)(batch)
+    torch.testing.assert_close(node_compiled, node, rtol=0, atol=1e-12)
+    torch.testing.assert_close(graph_compiled, graph, rtol=0, atol=1e-12)
+    gradients = [torch.autograd.grad(out.square().sum(), model.parameters()) for out in (node, node_compiled)]
+    for expected, compiled in zip(*gradients, strict=True):
+        torch.testing.assert_close(compiled, expected, rtol=0, atol=1e-12)
+
+
+def test_state_dict_holds_the_weights_alone():
+    model, other = network(), network(seed=1)
+    assert set(model.state_dict()) == {name for name, _ in model.named_parameters()}
+    file = io.BytesIO()
+    torch.save(model.state_dict(), file)
+    file.seek(0)
+    other.load_state_dict(torch.load(file))
+    data = graph_with("graph", False)
+    outputs = [m.double()(data)[0] for m in (model, other, copy.deepcopy(model))]
+    assert torch.equal(outputs[0], outputs[1])
+    assert torch.equal(outputs[0], outputs[2])
+
+
+def test_reset_parameters():
+    model = network()
+    before = [p.detach().clone() for p in model.parameters()]
+    model.reset_parameters()
+    assert all((p != q).all() for p, q in zip(model.parameters(), before, strict=True))
+
+
+def test_only_odd_input():
+    # 1e times harmonics gives no 0e: the gates are odd scalars then.
+    model = GatedNetwork("1x1e", "1x1e+1x1o", irreps_graph_out=GRAPH, max_radius=5.0).double()
+    data = random_graph(5, 3, seed=0)
+    node, _ = model(data)
+    assert node[:, :3].norm() > 1e-3
+    rotation = random_orthogonal(True, torch.Generator().manual_seed(0))
+    turned = data.clone()
+    turned.x, turned.pos = data.x @ rotation.T * rotation.det(), data.pos @ rotation.T
+    expected = node @ representation("1x1e+1x1o", rotation).T
+    torch.testing.assert_close(model(turned)[0], expected, rtol=0, atol=1e-12)
+
+
+def test_isolated_nodes_and_no_edges():
+    data = random_graph(3, DIM_IN, seed=0)
+    data.edge_index = torch.zeros(2, 0, dtype=torch.long)
+    node, graph = network().double()(data)
+    assert torch.isfinite(node).all()
+    assert torch.isfinite(graph).all()
+
+
+def test_errors():
+    model, data = network().double(), graph_with("graph", False)
+    wide = data.clone()
+    wide.breaking = torch.zeros(1, 4).double()
+    with pytest.raises(ValueError, match=r"breaking has shape \(1, 4\), expected rows of width 11"):
+        model(wide)
+    rows = data.clone()
+    rows.breaking = torch.zeros(3, DIM_OBJECT).double()
+    with pytest.raises(ValueError, match=r"3 rows, expected one for each of the 1 graphs or .* 7 nodes"):
+        model(rows)
+    features = data.clone()
+    features.x = torch.zeros(7, 3).double()
+    with pytest.raises(ValueError, match=r"x have shape \(7, 3\), expected \[N, 14\]"):
+        model(features)
+    with pytest.raises(ValueError, match="no irreps_breaking"):
+        network(irreps_breaking=None).double()(data)
+    with pytest.raises(ValueError, match="an irrep of degree 7 that no path reaches"):
+        GatedNetwork("0e", "7e", max_radius=5.0)
+    with pytest.raises(ValueError, match="max_radius must be a positive length, got 0"):
+        GatedNetwork("0e", "0e", max_radius=0.0)
+
+
+def test_repr():
+    model = GatedNetwork("0e", "1o", "1o", max_radius=2.5)
+    assert repr(model) == (
+        "GatedNetwork(1x0e, 1x1o, irreps_breaking=1x1o, irreps_graph_out=, layers=3, lmax=4, max_radius=2.5)"
+    )
