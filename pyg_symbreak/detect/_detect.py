@@ -9,9 +9,10 @@ from typing import Literal
 import numpy as np
 from ase import Atoms
 from scipy.special import fdtri
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
 from pyg_symbreak.detect._crystal import crystal_levels, crystal_symmetry
+from pyg_symbreak.detect._graph_symmetry import GraphSymmetry, graph_symmetry
 from pyg_symbreak.detect._input import Structure, read_structure
 from pyg_symbreak.detect._molecule import molecule_levels, molecule_symmetry
 from pyg_symbreak.detect._symmetrize import displacements
@@ -29,14 +30,16 @@ CONFIDENCE = 0.9999
 
 def detect_symmetry(
     x: Data | Atoms, symprec: float | Literal["auto"] = 1e-3, *, features: Sequence[str] = ()
-) -> Symmetry:
-    """Detect the symmetry of a molecule, a crystal or a slab.
+) -> Symmetry | GraphSymmetry:
+    """Detect the symmetry of a molecule, a crystal, a slab, or a graph without positions.
 
     Parameters
     ----------
     x : Data or ase.Atoms
         Periodic in no direction (a molecule), in three (a crystal), or in two (a slab). A Data has ``pos`` [N, 3]
-        Å and may have ``z`` [N] (without it all nodes are alike), ``cell`` [1, 3, 3] Å and ``pbc`` [1, 3].
+        Å and may have ``z`` [N] (without it all nodes are alike), ``cell`` [1, 3, 3] Å and ``pbc`` [1, 3]. Without
+        ``pos`` it is a graph, and its automorphisms are found: permutations that carry each arc of
+        ``edge_index`` to an arc, whether or not all have their reverse; parallel arcs count.
     symprec : float or "auto"
         Tolerance, Å: every operation of the result, as an exact member of an exact group, carries each atom to
         within this distance of an atom of its kind, and each lattice vector to within it of a lattice vector. It
@@ -44,11 +47,13 @@ def detect_symmetry(
         ``plateau`` for which tolerances the group does not change, see Notes.
     features : sequence of str
         Names of node features (charge, isotope, one-hot, ...). Atoms whose features differ are of different
-        kinds, as those of different species are.
+        kinds, as those of different species are. In a graph without positions also edge features: names with
+        "edge" in them, such as ``edge_attr``.
 
     Returns
     -------
     Symmetry
+        Of a graph without positions: GraphSymmetry, with a :class:`PermutationGroup` for its group.
 
     Raises
     ------
@@ -72,6 +77,8 @@ def detect_symmetry(
     >>> s.group.schoenflies, s.order, s.orbits.tolist()
     ('Td', 24, [0, 1, 1, 1, 1])
     """
+    if isinstance(x, Data) and not isinstance(x, Batch) and x.get("pos") is None:
+        return graph_symmetry(x, features)
     if symprec == "auto":
         return _most_likely(read_structure(x, features, REACH), approximate_symmetries(x, features=features))
     structure = read_structure(x, features, symprec)
@@ -110,7 +117,7 @@ def detect_symmetries(
     *,
     features: Sequence[str] = (),
     processes: int = 1,
-) -> list[Symmetry]:
+) -> list[Symmetry | GraphSymmetry]:
     """Detect the symmetries of many structures.
 
     Parameters
@@ -123,7 +130,7 @@ def detect_symmetries(
 
     Returns
     -------
-    list of Symmetry
+    list of Symmetry or GraphSymmetry
 
     Raises
     ------
@@ -140,7 +147,7 @@ def detect_symmetries(
         return [pickle.loads(result) for result in found]
 
 
-def _detect_numbered(item, symprec, features) -> Symmetry:
+def _detect_numbered(item, symprec, features) -> Symmetry | GraphSymmetry:
     number, x = item
     try:
         return detect_symmetry(x, symprec, features=features)

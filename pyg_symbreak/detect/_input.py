@@ -41,28 +41,29 @@ def read_structure(x: Data | Atoms, features: Sequence[str], symprec: float) -> 
         raise ValueError(f"symprec must be a positive distance in Å, got {symprec}")
     atoms = check_structure(x)
     _check_resolution(x, atoms.positions, symprec)
-    columns = [atoms.numbers, *(_feature(x, name) for name in features)]
-    return Structure(atoms.positions, atoms.cell.array, atoms.pbc, _kinds(columns))
+    columns = [atoms.numbers, *(feature(x, name, len(atoms)) for name in features)]
+    return Structure(atoms.positions, atoms.cell.array, atoms.pbc, number_rows(columns, len(atoms)))
 
 
-def _feature(x: Data | Atoms, name: str) -> np.ndarray:
-    """Node feature of a structure, one row a node."""
+def feature(x: Data | Atoms, name: str, count: int) -> np.ndarray:
+    """Feature of a structure, one row for each of so many nodes (or edges)."""
     named = x.arrays if isinstance(x, Atoms) else x
     if name not in named:
         raise ValueError(f"features names {name!r}, which the structure does not have")
     value = named[name]
     value = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
-    nodes = len(x) if isinstance(x, Atoms) else x.num_nodes
-    if value.shape[:1] != (nodes,) or not np.isfinite(value).all():
-        raise ValueError(f"feature {name!r} must have one finite row for each of the {nodes} nodes")
+    if value.shape[:1] != (count,) or not np.isfinite(value).all():
+        raise ValueError(f"feature {name!r} must be {count} finite rows, got an array {list(value.shape)}")
     return value
 
 
-def _kinds(columns: list[np.ndarray]) -> np.ndarray:
-    """Number the distinct rows of the columns side by side, from 0."""
-    if len(columns) == 1:
+def number_rows(columns: list[np.ndarray], count: int) -> np.ndarray:
+    """Number the distinct rows of columns [count, ...] side by side by rank, from 0."""
+    if len(columns) == 1 and columns[0].ndim == 1:
         return np.unique(columns[0], return_inverse=True)[1]
-    table = np.concatenate([column.reshape(len(column), -1).astype(np.float64) for column in columns], axis=1)
+    if not columns or count == 0:
+        return np.zeros(count, dtype=np.int64)
+    table = np.concatenate([column.reshape(count, -1).astype(np.float64) for column in columns], axis=1)
     return np.unique(table, axis=0, return_inverse=True)[1].reshape(-1)
 
 

@@ -1,0 +1,191 @@
+"""Automorphisms of graphs, against known groups, brute force and definitions."""
+
+import itertools
+import math
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Data
+
+from pyg_symbreak.detect import detect_symmetries, detect_symmetry
+
+
+def data_of(graph: nx.Graph) -> Data:
+    graph = nx.convert_node_labels_to_integers(graph)
+    arcs = list(graph.to_directed().edges())
+    return Data(edge_index=torch.tensor(arcs, dtype=torch.long).reshape(-1, 2).T, num_nodes=len(graph))
+
+
+def paley(q: int) -> nx.Graph:
+    squares = {i * i % q for i in range(1, q)}
+    return nx.Graph((i, j) for i in range(q) for j in range(i) if (i - j) % q in squares)
+
+
+def shrikhande() -> nx.Graph:
+    steps = [(0, 1), (1, 0), (1, 1)]
+    cells = itertools.product(range(4), repeat=2)
+    return nx.Graph(((a, b), ((a + x) % 4, (b + y) % 4)) for a, b in cells for x, y in steps)
+
+
+def arcs_of(edge_index) -> list:
+    return sorted(zip(*edge_index.tolist(), strict=True))
+
+
+KNOWN = {
+    "Petersen": (nx.petersen_graph(), 120, 1),
+    "dodecahedron": (nx.dodecahedral_graph(), 120, 1),
+    "hypercube Q8": (nx.hypercube_graph(8), 10321920, 1),
+    "torus 30 x 30": (nx.grid_2d_graph(30, 30, periodic=True), 7200, 1),
+    "Shrikhande": (shrikhande(), 192, 1),
+    "Paley-101": (paley(101), 5050, 1),
+    "K_20,20": (nx.complete_bipartite_graph(20, 20), 2 * math.factorial(20) ** 2, 1),
+    "binary tree of 1023": (nx.balanced_tree(2, 9), 2**511, 10),
+    "empty on 12": (nx.empty_graph(12), math.factorial(12), 1),
+    "path on 7": (nx.path_graph(7), 2, 4),
+    "Frucht": (nx.frucht_graph(), 1, 12),
+    "two squares": (nx.disjoint_union(nx.cycle_graph(4), nx.cycle_graph(4)), 128, 1),
+    "one node": (nx.empty_graph(1), 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_known_groups(name):
+    graph, order, orbits = KNOWN[name]
+    data = data_of(graph)
+    found = detect_symmetry(data)
+    assert found.order == found.group.order == order
+    assert int(found.orbits.max()) + 1 == orbits
+    for g in found.group.generators:
+        assert arcs_of(g[data.edge_index]) == arcs_of(data.edge_index)
+    joined = nx.Graph([(i, int(v)) for g in found.group.generators for i, v in enumerate(g)])
+    joined.add_nodes_from(range(found.num_nodes))
+    assert nx.number_connected_components(joined) == orbits
+    stabilizer = found.site_symmetry(0)
+    assert stabilizer.order * int((found.orbits == found.orbits[0]).sum()) == order  # orbit-stabilizer theorem
+    assert (stabilizer.generators[:, 0] == 0).all()
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_canonical_labels_do_not_depend_on_the_numbering(name):
+    data = data_of(KNOWN[name][0])
+    generator = torch.Generator().manual_seed(0)
+    shuffle = torch.randperm(data.num_nodes, generator=generator)
+    other = Data(edge_index=shuffle[data.edge_index], num_nodes=data.num_nodes)
+    labels, other_labels = detect_symmetry(data).canonical_labels, detect_symmetry(other).canonical_labels
+    assert sorted(labels.tolist()) == list(range(data.num_nodes))
+    assert arcs_of(labels[data.edge_index]) == arcs_of(other_labels[other.edge_index])
+
+
+def test_canonical_labels_tell_graphs_apart_that_refinement_cannot():
+    rook = nx.line_graph(nx.complete_bipartite_graph(4, 4))  # strongly regular with the Shrikhande graph's parameters
+    first, second = data_of(rook), data_of(shrikhande())
+    first_labels, second_labels = detect_symmetry(first).canonical_labels, detect_symmetry(second).canonical_labels
+    assert arcs_of(first_labels[first.edge_index]) != arcs_of(second_labels[second.edge_index])
+
+
+def random_colored(rng: np.random.Generator, directed: bool) -> Data:
+    size = int(rng.integers(1, 7))
+    adjacency = rng.random((size, size)) < rng.uniform(0.1, 0.9)
+    labels = rng.integers(0, 2, (size, size))
+    if not directed:
+        adjacency = np.triu(adjacency) | np.triu(adjacency).T
+        labels = np.triu(labels) + np.triu(labels, 1).T
+    source, target = np.nonzero(adjacency)
+    return Data(
+        edge_index=torch.tensor(np.array([source, target])),
+        edge_attr=torch.tensor(labels[source, target]),
+        x=torch.tensor(rng.integers(0, 2, (size, 1))),
+        num_nodes=size,
+    )
+
+
+@pytest.mark.parametrize("directed", [False, True])
+@pytest.mark.parametrize("features", [(), ("x",), ("edge_attr",), ("x", "edge_attr")])
+def test_against_all_permutations(directed, features):
+    rng = np.random.default_rng(len(features))
+    for _ in range(60):
+        data = random_colored(rng, directed)
+        x = data.x[:, 0].tolist() if "x" in features else [0] * data.num_nodes
+        label = data.edge_attr.tolist() if "edge_attr" in features else [0] * data.num_edges
+        arcs = {(u, v): a for (u, v), a in zip(data.edge_index.T.tolist(), label, strict=True)}
+        expected = {
+            p
+            for p in itertools.permutations(range(data.num_nodes))
+            if all(x[i] == x[p[i]] for i in range(data.num_nodes))
+            and all(arcs.get((p[u], p[v])) == a for (u, v), a in arcs.items())
+        }
+        found = detect_symmetry(data, features=features)
+        assert found.order == len(expected)
+        assert {tuple(p) for p in found.permutations.tolist()} == expected
+        assert found.permutations[0].tolist() == list(range(data.num_nodes))
+        expected_orbits = {frozenset(p[i] for p in expected) for i in range(data.num_nodes)}
+        assert {frozenset(torch.where(found.orbits == o)[0].tolist()) for o in found.orbits} == expected_orbits
+        shuffle = torch.tensor(rng.permutation(data.num_nodes))
+        moved = data.clone()
+        moved.edge_index, moved.x = shuffle[data.edge_index], data.x[torch.argsort(shuffle)]
+        renumbered = [
+            sorted(zip(*labels[d.edge_index].tolist(), label, strict=True))
+            for d, labels in (
+                (data, found.canonical_labels),
+                (moved, detect_symmetry(moved, features=features).canonical_labels),
+            )
+        ]
+        assert renumbered[0] == renumbered[1]
+
+
+def test_directed_cycle_has_no_reflections():
+    ring = torch.stack([torch.arange(6), (torch.arange(6) + 1) % 6])
+    assert detect_symmetry(Data(edge_index=ring, num_nodes=6)).order == 6
+    assert detect_symmetry(Data(edge_index=torch.cat([ring, ring.flip(0)], 1), num_nodes=6)).order == 12
+
+
+def test_parallel_arcs_and_loops_count():
+    square = data_of(nx.cycle_graph(4)).edge_index
+    assert detect_symmetry(Data(edge_index=square, num_nodes=4)).order == 8
+    doubled = torch.cat([square, torch.tensor([[0, 1], [1, 0]])], 1)
+    assert detect_symmetry(Data(edge_index=doubled, num_nodes=4)).order == 2
+    looped = torch.cat([square, torch.tensor([[2], [2]])], 1)
+    assert detect_symmetry(Data(edge_index=looped, num_nodes=4)).order == 2
+
+
+def test_species_count_without_being_asked():
+    edge_index = data_of(nx.cycle_graph(4)).edge_index
+    assert detect_symmetry(Data(edge_index=edge_index, z=torch.tensor([6, 7, 6, 7]), num_nodes=4)).order == 4
+
+
+def test_samples_are_automorphisms_and_uniform():
+    found = detect_symmetry(data_of(nx.petersen_graph()))
+    drawn = found.group.sample(12000, torch.Generator().manual_seed(1))
+    counts = torch.unique(drawn, dim=0, return_counts=True)[1].double()
+    assert len(counts) == 120
+    chi_square = float(((counts - 100) ** 2 / 100).sum())
+    assert 60 < chi_square < 190  # 119 degrees of freedom, standard deviation 15
+
+
+def test_long_lists_are_refused():
+    found = detect_symmetry(data_of(nx.complete_graph(20)))
+    with pytest.raises(ValueError, match="too many to list"):
+        _ = found.permutations
+    assert "18.4 digits" in repr(found)
+    with pytest.raises(ValueError, match="too many automorphisms"):
+        detect_symmetry(Data(edge_index=torch.zeros(2, 0, dtype=torch.long), num_nodes=20000))
+
+
+def test_bad_graphs_are_refused():
+    with pytest.raises(ValueError, match="neither pos nor edge_index"):
+        detect_symmetry(Data(x=torch.zeros(3, 1)))
+    with pytest.raises(ValueError, match="no nodes"):
+        detect_symmetry(Data(edge_index=torch.zeros(2, 0, dtype=torch.long), num_nodes=0))
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        detect_symmetry(Data(edge_index=torch.tensor([[0], [5]]), num_nodes=2))
+    with pytest.raises(ValueError, match="'charge'"):
+        detect_symmetry(data_of(nx.path_graph(3)), features=["charge"])
+    with pytest.raises(IndexError, match="node 9"):
+        detect_symmetry(data_of(nx.path_graph(3))).site_symmetry(9)
+
+
+def test_many_graphs_at_once():
+    graphs = [data_of(nx.cycle_graph(n)) for n in range(3, 9)]
+    assert [s.order for s in detect_symmetries(graphs)] == [2 * n for n in range(3, 9)]
