@@ -107,6 +107,11 @@ class PointGroup:
         """Whether the group has finitely many elements."""
         return self._standard.dimension == 0
 
+    @property
+    def dimension(self) -> int:
+        """0 for a finite group, 1 if its rotations are all those about an axis, 3 if they are all there are."""
+        return self._standard.dimension
+
     @cached_property
     def matrices(self) -> np.ndarray:
         """All elements, float64 [order, 3, 3].
@@ -179,7 +184,7 @@ class PointGroup:
     def table(self) -> np.ndarray:
         """The multiplication table, int [order, order]: ``matrices[table[a, b]] = matrices[a] @ matrices[b]``."""
         self._require_finite("a multiplication table")
-        table = _structure(self.schoenflies).group.table
+        table = structure(self.schoenflies).group.table
         if self._permutation is None:
             return table
         back = np.argsort(self._permutation)
@@ -214,7 +219,7 @@ class PointGroup:
         ``m[..]`` for a mirror normal or ``[..]`` for a two-fold axis), and ``conjugates``, the size of its class.
         """
         self._require_finite("subgroups")
-        return [self._subgroup(c) for c in _structure(self.schoenflies).classes]
+        return [self._subgroup(c) for c in structure(self.schoenflies).classes]
 
     def _subgroup(self, entry: SubgroupClass) -> PointGroup:
         group = self._oriented(entry.schoenflies, self.frame @ entry.frame)
@@ -242,7 +247,7 @@ class PointGroup:
                     f"{self.schoenflies}; give a PointGroup in the orientation you mean"
                 )
             return group
-        classes = _structure(self.schoenflies).classes
+        classes = structure(self.schoenflies).classes
         wanted = label.replace(" ", "")
         found = [c for c in classes if c.label == wanted]
         if not found:
@@ -293,13 +298,13 @@ class PointGroup:
             return whole
         if self._standard.dimension == 1 or self._is_cyclic:
             return self._oriented("Dinfh" if improper else "Dinf", self.frame)
-        name, frame = _structure(self.schoenflies).normalizer(improper)
+        name, frame = structure(self.schoenflies).normalizer(improper)
         return self._oriented(name, self.frame @ frame)
 
     @property
     def _is_cyclic(self) -> bool:
         """Whether all axes are parallel, so that the normalizer is infinite: C_n, C_nh, S_2n, C_s."""
-        return self.is_finite and _structure(self.schoenflies).is_cyclic
+        return self.is_finite and structure(self.schoenflies).is_cyclic
 
     def generalized_normalizer(self, keep: PointGroup, parent: str | PointGroup = "O3") -> PointGroup:
         """N(S, K) = {g ∈ N(S) : g·K·g⁻¹ is an S-conjugate of K}, for a finite group S with a finite normalizer."""
@@ -379,7 +384,7 @@ class _Structure:
 
 
 @cache
-def _structure(name: str) -> _Structure:
+def structure(name: str) -> _Structure:
     return _Structure(name)
 
 
