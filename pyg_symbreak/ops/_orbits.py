@@ -1,0 +1,230 @@
+"""The orbits of a finite group on the nodes of one or more graphs, as plain tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from e3nn import o3
+from torch import Tensor
+
+from pyg_symbreak.groups import wigner_d
+
+__all__ = ["Orbits"]
+
+
+@dataclass(frozen=True, eq=False)
+class Orbits:
+    """Nodes grouped into orbits and, where the group is known, what takes each node to the others of its orbit.
+
+    Build it with `from_index` (the partition alone, enough for `orbit_reduce`) or `from_group` (needed by
+    `orbit_project`), and join the graphs of a batch with `cat`.
+
+    A node j of an orbit with representative r is reached by the elements of one coset of the site-symmetry
+    group H of r, {g : π_g(r) = j}. What the projector needs is the mean of D(g) over that coset (`table`), so
+    a node stores its coset, and a coset stores its elements. Orbits of a graph with the same H share cosets.
+
+    Attributes
+    ----------
+    node : long tensor [N]
+        The orbit of each node, 0 .. num_orbits - 1.
+    order : long tensor [N]
+        The nodes sorted by orbit, in ascending order within an orbit.
+    offsets : long tensor [num_orbits + 1]
+        Orbit i is `order[offsets[i]:offsets[i + 1]]`; it may be empty.
+    matrices : float64 tensor [T, 3, 3], or None
+        The group elements of all graphs, one graph after the other; on the CPU whatever the device of the rest.
+    coset : long tensor [N], or None
+        The coset of each node.
+    members : long tensor [E], or None
+        The rows of `matrices` that make up the cosets, one coset after the other; on the CPU.
+    member_offsets : long tensor [num_cosets + 1], or None
+        Coset c is `members[member_offsets[c]:member_offsets[c + 1]]`; on the CPU.
+    """
+
+    node: Tensor
+    order: Tensor
+    offsets: Tensor
+    matrices: Tensor | None = None
+    coset: Tensor | None = None
+    members: Tensor | None = None
+    member_offsets: Tensor | None = None
+
+    @classmethod
+    def from_index(cls, node: Tensor, num_orbits: int | None = None) -> Orbits:
+        """The partition given by the orbit of each node.
+
+        Parameters
+        ----------
+        node : long tensor [N]
+            The orbit of each node.
+        num_orbits : int, optional
+            The number of orbits, empty ones included; the largest entry plus one if it is not given.
+
+        Raises
+        ------
+        ValueError
+            If `node` is not a vector of integers, or has an entry outside 0 .. num_orbits - 1 (looked for on
+            the CPU only: on a GPU it would stop the device).
+        """
+        if node.dim() != 1 or node.is_floating_point():
+            raise ValueError(f"node must be a vector of integers, got {node.dtype} of shape {tuple(node.shape)}")
+        node = node.long()
+        if num_orbits is None:
+            num_orbits = int(node.max()) + 1 if len(node) else 0
+        if node.is_cpu and not torch.compiler.is_compiling() and len(node):
+            low, high = (int(v) for v in node.aminmax())
+            if low < 0 or high >= num_orbits:
+                raise ValueError(
+                    f"node must have entries from 0 to num_orbits - 1 = {num_orbits - 1}, got {low} to {high}"
+                )
+        order = node.argsort(stable=True)
+        bounds = torch.arange(num_orbits + 1, device=node.device)
+        return cls(node, order, torch.searchsorted(node[order], bounds))
+
+    @classmethod
+    def from_group(cls, permutations: Tensor, matrices: Tensor) -> Orbits:
+        """The orbits of a finite group that moves the nodes of one graph.
+
+        For a linear molecule, whose group is infinite, give its subgroup C_nv or D_nh with n > l_max: up to
+        l_max it has the same projector, because the sum over C_n keeps of an irrep l the components m
+        divisible by n, and only m = 0 is.
+
+        Parameters
+        ----------
+        permutations : long tensor [order, N]
+            Element g takes node j to node `permutations[g, j]`.
+        matrices : float tensor [order, 3, 3]
+            The orthogonal matrix of each element.
+
+        Raises
+        ------
+        ValueError
+            If the shapes disagree, or a row of `permutations` is not a permutation of the nodes.
+        """
+        permutations, matrices = permutations.long(), matrices.double().cpu()
+        if permutations.dim() != 2 or matrices.shape != (len(permutations), 3, 3) or not len(permutations):
+            raise ValueError(
+                "permutations must be [order, N] and matrices [order, 3, 3] with the same order > 0, got "
+                f"{tuple(permutations.shape)} and {tuple(matrices.shape)}"
+            )
+        num_elements, num_nodes = permutations.shape
+        device = permutations.device
+        permutations = permutations.cpu()
+        if not torch.equal(permutations.sort(dim=1).values, torch.arange(num_nodes).expand_as(permutations)):
+            raise ValueError("permutations must have a permutation of 0 .. N - 1 in each row")
+
+        representative, node = permutations.amin(dim=0).unique(return_inverse=True)
+        images = permutations[:, representative]  # [order, num_orbits]
+        stabilizers, kind = (images == representative).unique(dim=1, return_inverse=True)
+        first = torch.full((stabilizers.shape[1],), len(representative))
+        first.scatter_reduce_(0, kind, torch.arange(len(representative)), "amin")
+        # The coset of each element, numbered within the orbit that is the first with its stabilizer.
+        local = [images[:, i].unique(return_inverse=True)[1] for i in first.tolist()]
+        counts = torch.tensor([0] + [int(c.max()) + 1 for c in local])
+        cosets = torch.stack(local, dim=1) + counts.cumsum(0)[:-1] if local else images
+        coset = torch.empty(num_nodes, dtype=torch.long)
+        coset[images] = cosets[:, kind]
+
+        members = torch.arange(num_elements).repeat_interleave(cosets.shape[1])
+        rows = cls.from_index(cosets.flatten(), int(counts.sum()))
+        return replace(
+            cls.from_index(node, len(representative)),
+            matrices=matrices,
+            coset=coset,
+            members=members[rows.order],
+            member_offsets=rows.offsets,
+        ).to(device)
+
+    @classmethod
+    def cat(cls, orbits: Sequence[Orbits]) -> Orbits:
+        """The orbits of a batch: node, orbits and cosets of each graph numbered after those of the one before.
+
+        Raises
+        ------
+        ValueError
+            If there is nothing to join, or some have group elements and others none.
+        """
+        known = {o.matrices is not None for o in orbits}
+        if len(known) != 1:
+            raise ValueError("orbits must be non-empty, and all of its items from from_group or all from from_index")
+
+        def joined(name: str, starts_with: str) -> Tensor:
+            """The tensors of that name, each shifted by the total length of another one before it."""
+            lengths = [len(getattr(o, starts_with)) - starts_with.endswith("offsets") for o in orbits]
+            starts = np.cumsum([0, *lengths]).tolist()
+            parts = [getattr(o, name) + start for o, start in zip(orbits, starts, strict=False)]
+            if name.endswith("offsets"):  # each begins with the end of the one before
+                parts[1:] = [part[1:] for part in parts[1:]]
+            return torch.cat(parts)
+
+        out = cls(joined("node", "offsets"), joined("order", "node"), joined("offsets", "node"))
+        if known == {False}:
+            return out
+        return replace(
+            out,
+            matrices=torch.cat([o.matrices for o in orbits if o.matrices is not None]),
+            coset=joined("coset", "member_offsets"),
+            members=joined("members", "matrices"),
+            member_offsets=joined("member_offsets", "members"),
+        )
+
+    @property
+    def num_nodes(self) -> int:
+        """The number of nodes."""
+        return self.node.shape[0]
+
+    @property
+    def num_orbits(self) -> int:
+        """The number of orbits."""
+        return self.offsets.shape[0] - 1
+
+    @property
+    def num_cosets(self) -> int:
+        """The number of cosets, 0 where the group is not known."""
+        return 0 if self.member_offsets is None else self.member_offsets.shape[0] - 1
+
+    def to(self, device: torch.device | str) -> Orbits:
+        """The same orbits with the tensors that the kernels read on another device."""
+        return replace(
+            self,
+            node=self.node.to(device),
+            order=self.order.to(device),
+            offsets=self.offsets.to(device),
+            coset=None if self.coset is None else self.coset.to(device),
+        )
+
+    def table(self, irreps: o3.Irreps | str, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The mean of D(g) over each coset, for each kind of irrep in turn.
+
+        Parameters
+        ----------
+        irreps : e3nn Irreps
+        dtype : torch.dtype
+            float64, or float32 for features of any lower precision.
+
+        Returns
+        -------
+        tensor [num_cosets, Σ (2l + 1)²], the sum over the distinct irreps in the order of their first
+        appearance; on the device of `node`. The matrices are flattened by rows.
+
+        Raises
+        ------
+        ValueError
+            If the orbits were built without group elements.
+        """
+        if self.matrices is None or self.members is None or self.member_offsets is None:
+            raise ValueError("the orbits have no group elements: build them with Orbits.from_group")
+        kinds = list(dict.fromkeys(ir for _, ir in o3.Irreps(irreps)))
+        elements = self.matrices.numpy()
+        sign = np.sign(np.linalg.det(elements)) if len(elements) else np.ones(0)
+        wigner = wigner_d(max((ir.l for ir in kinds), default=0), elements * sign[:, None, None])
+        columns = [
+            wigner[ir.l].reshape(len(elements), ir.dim**2) * np.where(sign < 0, ir.p, 1)[:, None] for ir in kinds
+        ]
+        flat = np.concatenate([np.zeros((len(elements), 0)), *columns], axis=1)[self.members.numpy()]
+        starts = self.member_offsets.numpy()
+        means = np.add.reduceat(flat, starts[:-1]) / np.diff(starts)[:, None] if len(flat) else flat[:0]
+        return torch.from_numpy(means).to(self.node.device, dtype)
