@@ -184,7 +184,7 @@ def _operations(molecule: _Molecule, symprec: float) -> _Operations:
     candidates = np.concatenate([images, images * flip]) @ frame.T
     signs = np.repeat([1.0, -1.0], len(images))
 
-    loose = (1 + 2 * growth) * symprec
+    loose = (1 + 2 * growth) * symprec + 1e-6 * radii.max()  # the second for round-off in squares of distances
     matcher = _Matcher(x, kinds)
     if len(candidates) * len(x) ** 2 > DENSE:  # try each on a few atoms first
         probes = np.linspace(0, len(x) - 1, 4).astype(int)
@@ -194,6 +194,7 @@ def _operations(molecule: _Molecule, symprec: float) -> _Operations:
     kept = (distances <= loose).all(1) & _bijective(permutations)
     permutations, signs = permutations[kept], signs[kept]
     rotations = _fit(x, permutations, signs)
+    rotations[(permutations == np.arange(len(x))).all(1) & (signs > 0)] = np.eye(3)
     found = _Operations(rotations, permutations, _residuals(x, rotations, permutations), signs, (i, j))
     found = found[found.residuals <= symprec]
     keys = _keys(found, found.permutations[:, i], found.permutations[:, j], found.signs)
