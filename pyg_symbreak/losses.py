@@ -176,9 +176,9 @@ class CrystalMismatch(torch.nn.Module):
 
     over ordered pairs of atoms, with positions :math:`r` and cell :math:`A` of the prediction, :math:`r'` and
     :math:`A'` of the target (after Xie and Smidt, "Equivariant Symmetry Breaking Sets", Trans. Mach. Learn. Res.
-    (2024), arXiv 2402.02681). :math:`M_{ab}` are the images of ``b`` nearest to ``a`` in the parent: where several are equally
-    near they count in equal parts, so no symmetry is lost by a choice between them. Atoms and images are matched once,
-    from the parent, and stay frozen: the loss is quadratic in the prediction.
+    (2024), arXiv 2402.02681). :math:`M_{ab}` are the images of ``b`` nearest to ``a`` in the parent: where several
+    are equally near they count in equal parts, so no symmetry is lost by a choice between them. Atoms and images
+    are matched once, from the parent, and stay frozen: the loss is quadratic in the prediction.
 
     The target is brought to the parent's frame first (:func:`~pyg_symbreak.structures.match_atoms`): its own rotation
     and translation do not matter. With equal cells and displacements :math:`u, u'` of N atoms from the parent,
