@@ -1,7 +1,7 @@
 """The result of a detection: operations, permutations, orbits and site symmetries of one structure."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import NamedTuple
 
@@ -134,6 +134,10 @@ class Symmetry:
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order))
         return torch.from_numpy(first[order]), torch.from_numpy(rank[inverse.reshape(-1)])
+
+    def __getstate__(self) -> dict:
+        """Save what cannot be derived from the rest."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __repr__(self) -> str:
         kind = self.group.schoenflies

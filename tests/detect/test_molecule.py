@@ -25,6 +25,27 @@ AXIAL = [
 CATALOGUE = ["C1", "Cs", "Ci", *AXIAL, "T", "Td", "Th", "O", "Oh", "I", "Ih"]
 
 
+# The molecules of ase's g2 set, by point group: for each, libmsym or pymatgen (at 0.01 Å) says so too.
+G2 = {
+    "O3": "Si S F C Cl Be Al Na P H B O N Li",
+    "Dinfh": "P2 H2 C2H2 CO2 CS2 NCCN S2 O2 Si2 Li2 F2 N2 Cl2 Na2",
+    "Cinfv": "CS CO LiF CN NaCl ClF NO LiH CH OH HCl SiO N2O HCN OCS ClO HF SO NH CCH SH BeH",
+    "C1": "H2COH C2H6CHOH CH3CONH2",
+    "C2": "N2H4 H2O2",
+    "C2h": "OCHCHO trans-butane butadiene",
+    "C2v": "SH2 C4H4NH CH3SCH3 SiH2_s3B1d ClF3 isobutene bicyclobutane methylenecyclopropane PH2 cyclobutene NH2 "
+    "CH2OCH2 H2CO SiH2_s1A1d C4H4S CH3OCH3 C5H5N H2O CH2_s1A1d C4H4O O3 COF2 F2O SO2 H2CCl2 C3H8 CH2_s3B1d H2CF2 "
+    "CH2SCH2 CH3COCH3 H2CCO C3H4_C2v NO2",
+    "C3v": "PH3 C3H9C HCCl3 CH3Cl CH3SiH3 PF3 CH3CN SiH3 HCF3 isobutane CF3CN NF3 NH3 C3H9N C3H4_C3v",
+    "D2d": "cyclobutane C3H4_D2d C5H8",
+    "D2h": "C2H4 C2F4 C2Cl4",
+    "D3d": "C2H6 Si2H6",
+    "D3h": "AlF3 C3H6_D3h BCl3 CH3 AlCl3 2-butyne BF3",
+    "D6h": "C6H6",
+    "Td": "SiH4 SiF4 CCl4 SiCl4 CF4 CH4",
+}
+
+
 def random_rotation(seed: int, reflect: bool = False) -> np.ndarray:
     return Rotation.random(random_state=seed).as_matrix() * (-1 if reflect else 1)
 
@@ -78,6 +99,18 @@ def test_generic_molecules_of_each_point_group(name):
         assert misfit(atoms, found).max() < 1e-9
         assert (atoms.numbers[found.permutations.numpy()] == atoms.numbers).all()
         assert found.site_symmetry(0).schoenflies == "C1"
+
+
+def test_all_of_g2():
+    expected = {name: group for group, names in G2.items() for name in names.split()}
+    for name in g2.names:
+        atoms = g2[name]
+        found = detect_symmetry(atoms)
+        assert found.group.schoenflies == expected.get(name, "Cs"), name
+        assert misfit(atoms, found).max() <= 1e-3
+        assert (atoms.numbers[found.permutations.numpy()] == atoms.numbers).all()
+        images = [frozenset(column.tolist()) for column in found.permutations.T]  # where the operations bring each atom
+        assert partition(found.orbits) == set(images)
 
 
 @pytest.mark.parametrize(

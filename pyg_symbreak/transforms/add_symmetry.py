@@ -1,0 +1,84 @@
+"""The transform that detects the symmetry of a structure and keeps it with the structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch_geometric.data import Batch, Data
+from torch_geometric.data.datapipes import functional_transform
+from torch_geometric.transforms import BaseTransform
+
+from pyg_symbreak.detect import Symmetry, detect_symmetry
+
+__all__ = ["AddSymmetry"]
+
+
+@functional_transform("add_symmetry")
+class AddSymmetry(BaseTransform):
+    r"""Attaches the symmetry of a structure, so that it is detected once.
+
+    - ``symmetry``: what :func:`~pyg_symbreak.detect.detect_symmetry` returns; in a batch a list, one for each
+      structure.
+    - ``orbit_index``: the first node of the orbit that each node is in. As all attributes with "index" in their
+      name, PyG counts it on from structure to structure, so that orbits stay apart in a batch.
+    - ``site_symmetry_order``: the number of operations that leave the node where it is; 0 if there is no end of
+      them.
+
+    Deterministic: it belongs in ``pre_transform``. All three describe the structure as it was: after a transform that
+    moves atoms or picks some of them (``data.subgraph``), apply it again.
+
+    Parameters
+    ----------
+    symprec : float or "auto"
+        Tolerance, Å, as in :func:`~pyg_symbreak.detect.detect_symmetry`.
+    features : sequence of str
+        Names of the features that tell nodes (or, in a graph without positions, edges) apart besides ``z``.
+
+    Shapes:
+        - **input:** ``pos`` :math:`(N, 3)`, ``z`` :math:`(N)`, ``cell`` :math:`(1, 3, 3)`, ``pbc`` :math:`(1, 3)`; or
+          a graph without positions, ``edge_index`` :math:`(2, E)`
+        - **output:** ``orbit_index`` :math:`(N)`, ``site_symmetry_order`` :math:`(N)`
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in :func:`~pyg_symbreak.detect.detect_symmetry`.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> from pyg_symbreak.structures import from_ase
+    >>> data = AddSymmetry()(from_ase(molecule("NH3")))
+    >>> data.symmetry.group.schoenflies, data.orbit_index.tolist(), data.site_symmetry_order.tolist()
+    ('C3v', [0, 1, 1, 1], [6, 2, 2, 2])
+    """
+
+    def __init__(self, symprec: float | Literal["auto"] = 1e-3, features: Sequence[str] = ()) -> None:
+        self.symprec = symprec
+        self.features = tuple(features)
+
+    def forward(self, data: Data) -> Data:
+        """Detect and attach."""
+        if isinstance(data, Batch):
+            raise TypeError("AddSymmetry takes one structure, not a batch: use it before batching")
+        found = detect_symmetry(data, self.symprec, features=self.features)
+        orbits = found.orbits
+        first = torch.full((len(orbits),), len(orbits)).scatter_reduce(0, orbits, torch.arange(len(orbits)), "amin")
+        device = data.edge_index.device if data.get("pos") is None else data.pos.device
+        data.symmetry = found
+        data.orbit_index = first[orbits].to(device)
+        data.site_symmetry_order = _site_symmetry_order(found).to(device)
+        return data
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(symprec={self.symprec!r}, features={self.features})"
+
+
+def _site_symmetry_order(found) -> torch.Tensor:
+    """Orders of the site symmetries, by the orbit-stabilizer theorem; 0 where they are infinite."""
+    sizes = torch.bincount(found.orbits)[found.orbits].tolist()
+    if isinstance(found, Symmetry) and found.continuous is not None:
+        return torch.zeros(len(sizes), dtype=torch.long)
+    return torch.tensor([found.order // size for size in sizes])
