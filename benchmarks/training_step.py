@@ -1,6 +1,6 @@
 """Time of a training step: GatedNetwork beside the same network built from e3nn's public blocks.
 
-One run, one thread, the two interleaved. A step is zero_grad, forward, backward and Adam (foreach), on a batch of 1, 6
+One run, one thread, the two interleaved. A step is zero_grad, forward, backward and Adam (fused), on a batch of 1, 6
 and 48 copies of the triangular prism or of cubic BaTiO3, each with its own symmetry breaking object::
 
     python benchmarks/training_step.py [--compile] [--seconds 3] [--dtype float64]
@@ -123,7 +123,7 @@ class CountCalls(TorchDispatchMode):
 
 
 def training_step(model: nn.Module, data: Data, target: Tensor) -> Callable[[], Tensor]:
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, foreach=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
 
     def step() -> Tensor:
         optimizer.zero_grad()

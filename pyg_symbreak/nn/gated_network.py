@@ -108,6 +108,9 @@ class GatedNetwork(nn.Module):
 
     def forward(self, data: Data) -> Tensor | tuple[Tensor, Tensor]:
         """Evaluate the network on a graph or a batch of graphs."""
+        missing = [key for key in ("x", "pos", "edge_index") if key not in data]
+        if missing:
+            raise ValueError(f"data lacks {', '.join(missing)}: the network reads node features, positions and edges")
         batch = data.batch
         source, target = data.edge_index[0], data.edge_index[1]
         edge_vec = data.pos.index_select(0, target) - data.pos.index_select(0, source)

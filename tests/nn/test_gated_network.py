@@ -339,6 +339,8 @@ def test_errors():
     features.x = torch.zeros(7, 3).double()
     with pytest.raises(ValueError, match=r"x have shape \(7, 3\), expected \[N, 14\]"):
         model(features)
+    with pytest.raises(ValueError, match="data lacks x, edge_index"):
+        model(Data(pos=data.pos))
     with pytest.raises(ValueError, match="no irreps_breaking"):
         network(irreps_breaking=None).double()(data)
     with pytest.raises(ValueError, match="an irrep of degree 7 that no path reaches"):
