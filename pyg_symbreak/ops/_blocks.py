@@ -16,7 +16,7 @@ def blocks(order: Tensor, offsets: Tensor, rows: int) -> Iterator[tuple[Tensor, 
     orbits : long tensor [n]
     nodes : long tensor [size, n], column i the nodes of orbit i
     """
-    sizes = offsets.diff()
+    sizes, starts = offsets.diff(), offsets[:-1]
     by_size = sizes.argsort(stable=True)
     values, counts = sizes[by_size].unique_consecutive(return_counts=True)
     first = 0
@@ -26,4 +26,5 @@ def blocks(order: Tensor, offsets: Tensor, rows: int) -> Iterator[tuple[Tensor, 
         if size:
             steps = torch.arange(size, device=order.device)[:, None]
             for orbits in same.split(max(1, rows // size)):
-                yield orbits, order[offsets[orbits] + steps]
+                at = starts.index_select(0, orbits) + steps
+                yield orbits, order.index_select(0, at.flatten()).view(at.shape)

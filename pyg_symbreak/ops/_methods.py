@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from importlib.util import find_spec
 
@@ -33,7 +34,8 @@ def resolve_method(method: str, device: torch.device | str) -> str:
     Raises
     ------
     ValueError
-        If there is no such method.
+        If there is no such method, or it is "triton" on a device that is neither CUDA nor, with TRITON_INTERPRET=1
+        in the environment, the CPU.
     ModuleNotFoundError
         If the package of the method is not installed.
     """
@@ -43,4 +45,6 @@ def resolve_method(method: str, device: torch.device | str) -> str:
         return "triton" if torch.device(device).type == "cuda" and _installed("triton") else "torch"
     if not _installed(method):
         raise ModuleNotFoundError(f"method={method!r} needs the package {method}, which is not installed")
+    if method == "triton" and torch.device(device).type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+        raise ValueError(f"method='triton' needs tensors on a CUDA device, got {device}: use 'auto' or 'torch'")
     return method

@@ -227,4 +227,6 @@ class Orbits:
         flat = np.concatenate([np.zeros((len(elements), 0)), *columns], axis=1)[self.members.numpy()]
         starts = self.member_offsets.numpy()
         means = np.add.reduceat(flat, starts[:-1]) / np.diff(starts)[:, None] if len(flat) else flat[:0]
-        return torch.from_numpy(means).to(self.node.device, dtype)
+        table = torch.from_numpy(means).to(self.node.device, dtype)
+        # By columns on the CPU, whose arithmetic goes column by column; by rows on a GPU, which reads rows.
+        return table.t().contiguous().t() if table.is_cpu else table

@@ -12,7 +12,8 @@ from ._orbits import Orbits
 
 __all__ = ["orbit_project"]
 
-_BLOCK_ELEMENTS = 2**16
+# The elements of a block that fit in a core's cache together with their images.
+_BLOCK_ELEMENTS = 2**17
 
 
 def layout(irreps: o3.Irreps | str) -> tuple[list[int], list[int], list[int]]:
@@ -101,28 +102,38 @@ def _project_torch(
     table = table.t().contiguous()
     for _, nodes in blocks(order, offsets, max(256, _BLOCK_ELEMENTS // x.shape[1])):
         flat = nodes.flatten()
-        size, count = nodes.shape
-        rows = x.index_select(0, flat).t().to(table.dtype, memory_format=torch.contiguous_format)
+        rows = x.index_select(0, flat).t().contiguous().to(table.dtype)
+        transport = table.index_select(1, coset.index_select(0, flat))
         result = torch.empty_like(rows)
-        transport = table.index_select(1, coset[flat])  # [Σ (2l+1)², size · count]
         start = 0
         for mul, dim, column in zip(muls, dims, columns, strict=True):
-            w = transport[column : column + dim * dim].view(dim, dim, 1, size, count)
-            source = rows[start : start + mul * dim].view(mul, dim, size, count)
-            target = result[start : start + mul * dim].view(mul, dim, size, count)
+            w = transport[column : column + dim * dim].unbind()
+            source = rows[start : start + mul * dim].unflatten(0, (mul, dim))
+            target = result[start : start + mul * dim].unflatten(0, (mul, dim))
             start += mul * dim
-            for a in range(dim):
-                acc = w[0, a] * source[:, 0]
-                for b in range(1, dim):
-                    acc.addcmul_(w[b, a], source[:, b])
-                source_sum = acc.sum(1, keepdim=True).div_(size)
-                for b in range(dim):
-                    if a == 0:
-                        torch.mul(w[b, a], source_sum, out=target[:, b])
-                    else:
-                        target[:, b].addcmul_(w[b, a], source_sum)
-        out[flat] = result.t().to(x.dtype)
+            fixed = _combine([w[a::dim] for a in range(dim)], source.unbind(1), torch.empty_like(source))
+            fixed = _spread_mean(fixed, nodes.shape)
+            _combine([w[a * dim : (a + 1) * dim] for a in range(dim)], fixed.unbind(1), target)
+        result = result.to(x.dtype).t()
+        out.index_copy_(0, flat, result if x.shape[1] < 8 else result.contiguous())
     return out
+
+
+def _combine(w: list[tuple[Tensor, ...]], x: tuple[Tensor, ...], out: Tensor) -> Tensor:
+    """out[:, a] = Σ_b w[a][b] x[b], with w[a][b] one number for each node and x[b] a row of them for each channel."""
+    for weights, total in zip(w, out.unbind(1), strict=True):
+        torch.mul(x[0], weights[0], out=total)
+        for weight, part in zip(weights[1:], x[1:], strict=True):
+            total.addcmul_(part, weight)
+    return out
+
+
+def _spread_mean(x: Tensor, shape: torch.Size) -> Tensor:
+    """The mean over each orbit of x [..., size · count], in the place of each node of it."""
+    if shape[0] == 1:
+        return x
+    mean = x.unflatten(-1, shape).mean(-2, keepdim=True)
+    return mean.expand(*x.shape[:-1], *shape).flatten(-2)
 
 
 @torch.library.custom_op("pyg_symbreak::orbit_project", mutates_args=())

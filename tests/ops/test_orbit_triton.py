@@ -1,0 +1,92 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyg_symbreak.ops import REDUCTIONS, Orbits, orbit_reduce
+
+triton = pytest.importorskip("triton", reason="triton is not installed")
+
+TYPES = {torch.float32: "*fp32", torch.float64: "*fp64", torch.bfloat16: "*bf16"}
+
+
+def test_kernels_under_the_interpreter():
+    script = Path(__file__).with_name("triton_interpreted.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(script)]
+    done = subprocess.run(
+        command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
+def test_kernels_need_a_cuda_device():
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        pytest.skip("under the interpreter they run on the CPU")
+    with pytest.raises(ValueError, match="CUDA device"):
+        orbit_reduce(torch.zeros(2, 1), Orbits.from_index(torch.zeros(2, dtype=torch.long)), method="triton")
+
+
+def compile_for_hopper(kernel, pointers, numbers, settings, tmp_path, divisible=True):
+    """Compile for sm_90 without a GPU; return registers and bytes of stack a thread, and the PTX."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    options = {"num_warps": settings.pop("num_warps")}
+    signature = {**pointers, **dict.fromkeys(numbers, "i32"), **dict.fromkeys(settings, "constexpr")}
+    aligned = [i for i, kind in enumerate(signature.values()) if kind != "constexpr" and (divisible or kind != "i32")]
+    source = ASTSource(
+        fn=kernel,
+        signature=signature,
+        constexprs=settings,
+        attrs={(i,): [["tt.divisibility", 16]] for i in aligned},
+    )
+    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    cubin = tmp_path / "kernel.cubin"
+    cubin.write_bytes(compiled.asm["cubin"])
+    cuobjdump = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    usage = subprocess.run(
+        [cuobjdump, "--dump-resource-usage", cubin], capture_output=True, text=True, check=True
+    ).stdout
+    fields = dict(f.split(":") for f in usage.split() if f.count(":") == 1 and f.split(":")[1].isdigit())
+    return int(fields["REG"]), int(fields["STACK"]) + int(fields["LOCAL"]), compiled.asm["ptx"]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("reduce", REDUCTIONS)
+def test_reduction_compiles_for_hopper_without_spills(reduce, dtype, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    from pyg_symbreak.ops._triton import reduce_kernel, reduce_settings
+
+    index, values = "*i64", TYPES[dtype]
+    pointers = {"x": values, "order": index, "offsets": index, "weight": values, "out": values}
+    for broadcast, weighted in ((True, False), (False, reduce in ("sum", "logsumexp"))):
+        settings = {"REDUCE": reduce, "WEIGHTED": weighted, "BROADCAST": broadcast, **reduce_settings(dtype, 24, 64)}
+        registers, spilled, ptx = compile_for_hopper(reduce_kernel, pointers, ["channels"], settings, tmp_path)
+        print(f"{reduce} {dtype} broadcast={broadcast} weighted={weighted}: {registers} registers")
+        assert spilled == 0
+        assert "atom." not in ptx
+        assert "red.global" not in ptx
+        assert ".v4.b32" in ptx or ".v2.b64" in ptx  # 16 bytes a load
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("dim", [1, 3, 5, 7, 9])
+def test_projection_compiles_for_hopper_without_spills(dim, dtype, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    from pyg_symbreak.ops._triton import project_kernel, project_settings
+
+    index, values = "*i64", TYPES[dtype]
+    table = "*fp64" if dtype == torch.float64 else "*fp32"
+    pointers = {"x": values, "order": index, "offsets": index, "coset": index, "table": table, "out": values}
+    numbers = ["width", "table_width", "start_column", "table_column", "mul"]
+    settings = project_settings(dtype, 24, 32, dim)
+    registers, spilled, ptx = compile_for_hopper(project_kernel, pointers, numbers, settings, tmp_path, divisible=False)
+    print(f"l={dim // 2} {dtype}: {registers} registers")
+    assert spilled == 0
+    assert "atom." not in ptx
+    assert "red.global" not in ptx

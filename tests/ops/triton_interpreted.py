@@ -1,0 +1,119 @@
+"""The Triton kernels under the interpreter, against plain torch.
+
+A process of its own: Triton reads TRITON_INTERPRET when a kernel is decorated.
+"""
+
+import os
+
+os.environ["TRITON_INTERPRET"] = "1"
+
+import pytest
+import torch
+from e3nn import o3
+from orbit_reference import permutations, point_group, random_rotation, symmetric_points
+
+from pyg_symbreak.ops import REDUCTIONS, Orbits, orbit_broadcast, orbit_project, orbit_reduce
+
+SIZES = torch.tensor([5, 0, 1, 2, 40, 0, 3, 1])
+DTYPES = {torch.float64: 1e-13, torch.float32: 1e-5, torch.bfloat16: 3e-2}
+
+
+def partition():
+    generator = torch.Generator().manual_seed(0)
+    node = torch.arange(len(SIZES)).repeat_interleave(SIZES)
+    return Orbits.from_index(node[torch.randperm(len(node), generator=generator)], len(SIZES))
+
+
+def features(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("broadcast", [False, True])
+@pytest.mark.parametrize("reduce", REDUCTIONS)
+def test_reductions(reduce, broadcast, dtype):
+    orbits = partition()
+    for channels, weighted in ((1, False), (5, True), (64, False), (200, False)):
+        x = features(orbits.num_nodes, channels, dtype=dtype)
+        weight = None
+        if weighted and reduce in ("sum", "mean", "logsumexp"):
+            weight = features(orbits.num_nodes, seed=1).exp().to(torch.promote_types(dtype, torch.float32))
+        got, expected = (
+            orbit_reduce(x, orbits, reduce, weight=weight, broadcast=broadcast, method=m) for m in ("triton", "torch")
+        )
+        assert got.dtype == dtype
+        torch.testing.assert_close(got, expected, rtol=DTYPES[dtype], atol=DTYPES[dtype])
+
+
+@pytest.mark.parametrize("reduce", REDUCTIONS)
+def test_infinite_and_missing_values(reduce):
+    orbits = Orbits.from_index(torch.tensor([0, 0, 1, 1, 2, 2]))
+    inf, nan = float("inf"), float("nan")
+    x = torch.tensor([[inf, 0.0], [1.0, nan], [-inf, nan], [-inf, nan], [1e4, 3.0], [1e4, -inf]])
+    got, expected = (orbit_reduce(x, orbits, reduce, method=m) for m in ("triton", "torch"))
+    torch.testing.assert_close(got, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("broadcast", [False, True])
+@pytest.mark.parametrize("reduce", REDUCTIONS)
+def test_derivatives_of_reductions(reduce, broadcast):
+    orbits = Orbits.from_index(torch.tensor([2, 0, 2, 1, 0, 2]))
+    got, expected = (
+        two_derivatives(lambda x, m=m: orbit_reduce(x, orbits, reduce, broadcast=broadcast, method=m), features(6, 2))
+        for m in ("triton", "torch")
+    )
+    torch.testing.assert_close(got, expected)
+
+
+def two_derivatives(f, x):
+    x.requires_grad_()
+    (slope,) = torch.autograd.grad(f(x).pow(3).sum(), x, create_graph=True)
+    return slope, *torch.autograd.grad(slope.sin().sum(), x)
+
+
+def test_derivative_of_broadcast():
+    orbits = partition()
+    v = features(orbits.num_orbits, 3).requires_grad_()
+    grad = features(orbits.num_nodes, 3, seed=1)
+    (got,) = torch.autograd.grad(orbit_broadcast(v, orbits, method="triton"), v, grad)
+    torch.testing.assert_close(got, orbit_reduce(grad, orbits, "sum", method="torch"))
+
+
+def symmetric_batch():
+    generator = torch.Generator().manual_seed(0)
+    graphs = []
+    for name in ("C3v", "S4", "Th", "D2h"):
+        elements = point_group(name, random_rotation(generator))
+        points = symmetric_points(elements, generator)
+        graphs.append(Orbits.from_group(permutations(elements, points), elements))
+    return Orbits.cat(graphs)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("irreps", ["1o", "3x0e+40x1o+2x2e+2x1o+1x3o+1x4e", "0x1o+0o"])
+def test_projection(irreps, dtype):
+    orbits = symmetric_batch()
+    x = features(orbits.num_nodes, o3.Irreps(irreps).dim, dtype=dtype)
+    got, expected = (orbit_project(x, orbits, irreps, method=m) for m in ("triton", "torch"))
+    assert got.dtype == dtype
+    torch.testing.assert_close(got, expected, rtol=DTYPES[dtype], atol=DTYPES[dtype])
+
+
+def test_derivatives_of_projection():
+    elements = point_group("C3v")
+    points = symmetric_points(elements, torch.Generator().manual_seed(1))
+    orbits = Orbits.from_group(permutations(elements, points), elements)
+    got, expected = (
+        two_derivatives(lambda x, m=m: orbit_project(x, orbits, "1o+0e", method=m), features(len(points), 4))
+        for m in ("triton", "torch")
+    )
+    torch.testing.assert_close(got, expected)
+
+
+def test_ops_are_registered_soundly():
+    orbits = symmetric_batch()
+    x = features(orbits.num_nodes, 3).requires_grad_()
+    tensors = x, orbits.node, orbits.order, orbits.offsets
+    torch.library.opcheck(torch.ops.pyg_symbreak.orbit_reduce, (*tensors, None, "mean", True, "triton"))
+    tensors = x, orbits.order, orbits.offsets, orbits.coset, orbits.table("1o", torch.float64)
+    torch.library.opcheck(torch.ops.pyg_symbreak.orbit_project, (*tensors, [1], [3], [0], "triton"))
