@@ -126,6 +126,7 @@ def project_kernel(
     orbit = tl.program_id(0).to(tl.int64)
     start = tl.load(offsets + orbit)
     end = tl.load(offsets + orbit + 1)
+    share = 1.0 / tl.maximum(end - start, 1).to(ACC)
     row = tl.arange(0, ROWS)
     a = tl.arange(0, PADDED)
     u = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)
@@ -142,7 +143,7 @@ def project_kernel(
             part = tl.load(x_row[:, None] + u[None, :] * DIM + b, mask=x_mask, other=0.0).to(ACC)
             w = tl.load(w_row[:, None] + b * DIM + a[None, :], mask=w_mask, other=0.0)
             total += w[:, :, None] * part[:, None, :]
-    fixed = tl.sum(total, 0) / tl.maximum(end - start, 1).to(ACC)
+    fixed = tl.sum(total, 0) * share
 
     for first in range(start, end, ROWS):
         at = first + row
@@ -164,9 +165,10 @@ def _ceil_power(n: int, most: int) -> int:
 
 
 def reduce_settings(dtype: torch.dtype, rows_per_orbit: int, channels: int) -> dict[str, Any]:
-    """Block shape and warps of `reduce_kernel`: an orbit of the mean size in about one tile, 16 bytes a thread."""
+    """Block shape and warps of `reduce_kernel`: an orbit of the mean size in a tile or two, 8 KiB a tile at most."""
+    room = 1024 if dtype == torch.float64 else 2048
     block = _ceil_power(channels, 128)
-    rows = _ceil_power(rows_per_orbit, 2048 // block if block >= 64 else 32)
+    rows = _ceil_power(rows_per_orbit, min(32, room // block))
     return {
         "ACC": _TRITON_TYPES.get(dtype, tl.float32),
         "ROWS": rows,
