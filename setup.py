@@ -24,7 +24,7 @@ setup(
         "e3nn>=0.5.6",
         "ase>=3.25",
         "moyopy>=0.7",
-        "vesin>=0.3",
+        "vesin>=0.6",
         "numpy>=1.26",
         "scipy>=1.11",
         "typer>=0.12",
