@@ -12,6 +12,7 @@ from pyg_symbreak.nn._activation import SIGMOID_SCALE, SILU_SCALE, TANH_SCALE
 from pyg_symbreak.nn._degrees import blocks_of, join_degrees, split_by_degree
 from pyg_symbreak.nn.breaking_conv import BreakingConv, with_object
 from pyg_symbreak.nn.edge_embedding import EdgeEmbedding
+from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
 
 HIDDEN = "16x0e+16x0o+8x1e+8x1o+4x2e+4x2o"
 
@@ -48,6 +49,10 @@ class GatedNetwork(nn.Module):
         Highest degree of the spherical harmonics of the edges.
     layers : int
         Number of gated layers.
+    object_degree : int
+        The object enters with its :class:`SymmetricPowers` up to this degree. On sites with inversion symmetry the
+        sum over neighbours of an odd function vanishes, so that no gate sees an odd object: at degree 1, which is
+        the network of the paper, the output is then linear in it, and a strain cannot depend on it at all.
     number_of_basis, radial_layers, radial_neurons : int
         Number of Gaussians, and number and width of the hidden layers of the radial perceptrons.
 
@@ -74,6 +79,7 @@ class GatedNetwork(nn.Module):
         hidden: str | o3.Irreps = HIDDEN,
         lmax: int = 4,
         layers: int = 3,
+        object_degree: int = 1,
         number_of_basis: int = 10,
         radial_layers: int = 3,
         radial_neurons: int = 16,
@@ -84,8 +90,10 @@ class GatedNetwork(nn.Module):
         graph_irreps = o3.Irreps(irreps_graph_out or "")
         self.irreps_in, self.irreps_out = str(irreps_in), str(irreps_out)
         self.irreps_breaking, self.irreps_graph_out = str(object_irreps), str(graph_irreps)
-        self.dim_in, self.dim_out = irreps_in.dim, irreps_out.dim
-        self.dim_breaking, self.dim_graph_out = object_irreps.dim, graph_irreps.dim
+        self.powers = SymmetricPowers(object_irreps, object_degree, lmax)
+        object_irreps = o3.Irreps(self.powers.irreps_out)
+        self.dim_in, self.dim_out, self.dim_powers = irreps_in.dim, irreps_out.dim, object_irreps.dim
+        self.dim_breaking, self.dim_graph_out = o3.Irreps(self.irreps_breaking).dim, graph_irreps.dim
         self.blocks_in = blocks_of(irreps_in + object_irreps)
         self.blocks_out = blocks_of(irreps_out + graph_irreps)
 
@@ -121,7 +129,7 @@ class GatedNetwork(nn.Module):
             else:
                 cells = data.cell.index_select(0, batch.index_select(0, source))
                 edge_vec = edge_vec + torch.bmm(shift.unsqueeze(1), cells).squeeze(1)
-        x = with_object(data.x, self._object(data), self.dim_in, self.dim_breaking)
+        x = with_object(data.x, self._object(data), self.dim_in, self.dim_powers)
         out = self.network(x, data.edge_index, edge_vec)
         if not self.dim_graph_out:
             return out
@@ -143,7 +151,7 @@ class GatedNetwork(nn.Module):
         return join_degrees(features, self.blocks_out)
 
     def _object(self, data: Data) -> Tensor | None:
-        """The object with one row for each node, or None."""
+        """The object and its powers with one row for each node, or None."""
         breaking = data.breaking if "breaking" in data else None
         if breaking is None:
             return None
@@ -162,6 +170,7 @@ class GatedNetwork(nn.Module):
                 f"the object breaking has {breaking.size(0)} rows, expected one for each of the {num_graphs} graphs "
                 f"or one for each of the {num_nodes} nodes"
             )
+        breaking = self.powers(breaking.to(data.x.dtype))
         if breaking.size(0) == num_nodes:
             return breaking
         return breaking.expand(num_nodes, -1) if data.batch is None else breaking.index_select(0, data.batch)
