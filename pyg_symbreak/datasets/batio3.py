@@ -36,6 +36,7 @@ PSEUDOCUBIC = {
     "paper_target": np.eye(3),
 }
 PHASES = {"cubic": 221, "tetragonal": 99, "orthorhombic": 38, "rhombohedral": 160}
+TEMPERATURES = {"cubic": 393.0, "tetragonal": 300.0, "orthorhombic": 190.0, "rhombohedral": 15.0}
 
 
 class BaTiO3(InMemoryDataset):
@@ -62,19 +63,20 @@ class BaTiO3(InMemoryDataset):
     example of Xie and Smidt, "Equivariant Symmetry Breaking Sets", Trans. Mach. Learn. Res. (2024), arXiv
     2402.02681. Its target is tetragonal, polarized along [001], without strain.
 
-    ============== ============ ===========================================================================
-    key            shape        meaning
-    ============== ============ ===========================================================================
-    ``z``          [5]          atomic numbers: Ba, Ti, O, O, O
-    ``pos``        [5, 3]       Å, the cubic structure
-    ``cell``       [1, 3, 3]    Å, rows are the lattice vectors: 4 Å along x, y, z
-    ``pbc``        [1, 3]       all true
-    ``y``          [5, 3]       displacements in Å, mean zero (``1o`` on the nodes)
-    ``strain``     [1, 3, 3]    symmetric right stretch minus 1 (``0e + 2e`` by
-                                :func:`~pyg_symbreak.structures.strain_to_irreps`)
-    ``phase``      str          the target's name
-    ``spacegroup`` [1]          the target's space group number
-    ============== ============ ===========================================================================
+    =============== ============ ===========================================================================
+    key             shape        meaning
+    =============== ============ ===========================================================================
+    ``z``           [5]          atomic numbers: Ba, Ti, O, O, O
+    ``pos``         [5, 3]       Å, the cubic structure
+    ``cell``        [1, 3, 3]    Å, rows are the lattice vectors: 4 Å along x, y, z
+    ``pbc``         [1, 3]       all true
+    ``y``           [5, 3]       displacements in Å, mean zero (``1o`` on the nodes)
+    ``strain``      [1, 3, 3]    symmetric right stretch minus 1 (``0e + 2e`` by
+                                 :func:`~pyg_symbreak.structures.strain_to_irreps`)
+    ``phase``       str          the target's name
+    ``spacegroup``  [1]          the target's space group number
+    ``temperature`` [1]          K, of the measurement (cubic: the lowest that is cubic); not in ``"paper"``
+    =============== ============ ===========================================================================
 
     Parameters
     ----------
@@ -157,6 +159,9 @@ class BaTiO3(InMemoryDataset):
         else:
             pairs = [(structures["paper_initial"], structures["paper_target"], "tetragonal")]
         graphs = [_graph(*pair) for pair in pairs]
+        if self.name == "phases":
+            for graph in graphs:
+                graph.temperature = graph.pos.new_tensor([TEMPERATURES[graph.phase]])
         if self.pre_filter is not None:
             graphs = [graph for graph in graphs if self.pre_filter(graph)]
         if self.pre_transform is not None:
