@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,16 +115,16 @@ class Diagnosis:
         lines.append(
             "An equivariant network cannot represent this pair: all its answers have the symmetry of the input."
         )
-        a, a2 = (f" {self.unit}", f" {self.unit}²") if self.unit else ("", "")
-        lines.append(
-            f"         the best answer misses by {self.rms:.4g}{a} rms an atom, sum of squares {self.residual:.4g}{a2}"
-        )
+        rms, total = f"{self.rms:.4g}", f"{self.residual:.4g}"
+        if self.unit:
+            rms, total = f"{rms} {self.unit}", f"{total} {self.unit}²"
+        lines.append(f"         the best answer misses by {rms} rms an atom, sum of squares {total}")
         if self.strain is not None and self.strain_residual is not None:
             lines.append(f"         and in the strain by {math.sqrt(self.strain_residual):.4g} (Frobenius norm)")
         if self.breaking is not None:
             count = "continuous" if self.breaking.size == math.inf else f"{self.breaking.size} objects"
             lines.append(f"To break {group.schoenflies} to {self.label}: {count}, irreps {self.breaking.irreps}")
-        lines.append(f"         {self.explanation}")
+        lines.append(textwrap.fill(self.explanation, 100, initial_indent=" " * 9, subsequent_indent=" " * 9))
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -175,7 +176,8 @@ def diagnose(
     An equivariant network cannot represent this pair: all its answers have the symmetry of the input.
              the best answer misses by 0.1732 Å rms an atom, sum of squares 0.12 Å²
     To break D3h to C3v: 2 objects, irreps 1x1o
-             Ideal: the objects are one orbit, with stabilizers conjugate to C3v, of D3h; any of them may be used in any frame.
+             Ideal: the objects are one orbit, with stabilizers conjugate to C3v, of D3h; any of them
+             may be used in any frame.
     >>> found.to_dict()["breaking_set"]["size"]
     2
     """
