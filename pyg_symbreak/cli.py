@@ -51,7 +51,7 @@ def inspect(
         _emit(report, as_json, _print_inspection)
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # symbols such as -6m2 start as options do
 def group(
     symbol: Annotated[str, typer.Argument(help="Schoenflies or Hermann-Mauguin: Oh, m-3m, D3h, Cinfv, O3.")],
     keep: Annotated[str | None, typer.Option(help="Subgroup to keep, by symbol or label: C4v, 'C2v[011]'.")] = None,
@@ -61,7 +61,7 @@ def group(
     """Show a point group and the smallest equivariant sets of objects that break it."""
     with _errors():
         whole = PointGroup(symbol)
-        sets = breaking_sets(whole, keep, parent)
+        sets = breaking_sets(whole, keep if whole.is_finite else _listed(whole, keep), parent)
         normalizer = whole.normalizer(parent)
         report: dict[str, Any] = describe_group(whole) | {
             "parent": parent,
@@ -132,6 +132,20 @@ def _subgroups(group: PointGroup) -> list[tuple[PointGroup, int | None]]:
     return [(k, None) for k in found]
 
 
+def _listed(group: PointGroup, keep: str | None) -> PointGroup | None:
+    """The subgroup of a continuous group that a label in its table means."""
+    if keep is None:
+        return None
+    choices = [k for k, _ in _subgroups(group)]
+    found = [k for k in choices if keep in (k.label, k.schoenflies)]
+    if len(found) != 1:
+        raise ValueError(
+            f"{keep!r} does not name one of the listed subgroups of {group.schoenflies}; the choices are "
+            + ", ".join(repr(k.label) for k in choices)
+        )
+    return found[0]
+
+
 def _named_group(group: PointGroup) -> dict[str, Any]:
     return {"label": group.label} | describe_group(group)
 
@@ -181,7 +195,7 @@ def _print_inspection(report: dict[str, Any]) -> None:
     console = _console()
     symmetry = report["symmetry"]
     for name, value in (
-        ("Structure", f"{report['formula']}, {report['atoms']} atoms"),
+        ("Structure", f"{report['formula']}, {report['atoms']} atom{'s' * (report['atoms'] > 1)}"),
         ("Point group", _title(symmetry)),
         ("Space group", _numbered(symmetry["space_group"])),
         ("Layer group", _numbered(symmetry["layer_group"])),
@@ -229,7 +243,7 @@ def _print_subgroups(console: Console, rows: list[dict[str, Any]], name: str) ->
         console.print(f"{name} has no smaller subgroup: there is nothing to break.", highlight=False)
         return
     finite = rows[0]["conjugates"] is not None
-    choice = "" if finite else ", a choice: axes along and across that of the group, which is [001]"
+    choice = "" if finite else f" (a selection; [001] is the axis of {name})"
     console.print(f"What {name} can be broken to{choice}", highlight=False)
     table = Table()
     for column in ("keep", "order", *(["conjugates"] if finite else []), "objects", "irreps", "ideal"):

@@ -1,0 +1,192 @@
+"""The command line: what it reports of structures, groups and pairs, and how it refuses what is bad."""
+
+import json
+import subprocess
+import sys
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.io import write
+from typer.testing import CliRunner
+
+from pyg_symbreak.breaking import breaking_set
+from pyg_symbreak.cli import app
+from pyg_symbreak.groups import PointGroup
+
+BATIO3 = files("pyg_symbreak.datasets.files") / "batio3"
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def report(*arguments: object) -> dict:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def error(*arguments: object) -> str:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def test_inspect_a_crystal():
+    found = report("inspect", BATIO3 / "cubic.cif")
+    assert found["symmetry"]["space_group"] == {"symbol": "Pm-3m", "number": 221}
+    assert (found["symmetry"]["schoenflies"], found["symmetry"]["hermann_mauguin"]) == ("Oh", "m-3m")
+    assert found["symmetry"]["order"] == 48
+    orbits = [(o["species"], o["multiplicity"], o["site_symmetry"]) for o in found["orbits"]]
+    assert orbits == [("Ba", 1, "Oh"), ("Ti", 1, "Oh"), ("O", 3, "D4h")]
+    assert sorted(i for o in found["orbits"] for i in o["members"]) == list(range(5))
+    sets = {row["label"]: row for row in found["subgroups"]}
+    assert len(sets) == 32  # m-3m has 33 classes of subgroups, itself among them
+    assert sum(row["conjugates"] for row in sets.values()) == 97  # and 98 subgroups
+    for label, row in sets.items():  # finite normalizers: every set is ideal, of |S|/|K| objects
+        assert row["set"]["size"] == 48 // row["order"], label
+        assert row["set"]["ideal"]
+    assert sets["C4v"]["set"]["irreps"] == "1x1o"
+    assert sets["O"]["set"]["irreps"] == "1x0o"
+
+
+def test_inspect_reports_operations_of_a_supercell(tmp_path):
+    from ase.io import read
+
+    write(tmp_path / "super.cif", read(BATIO3 / "cubic.cif").repeat((2, 1, 1)))
+    found = report("inspect", tmp_path / "super.cif")["symmetry"]
+    assert (found["order"], found["operations"]) == (16, 32)
+
+
+def test_inspect_tolerance(tmp_path):
+    atoms = molecule("CH4")
+    atoms.positions[1] += 0.01
+    write(tmp_path / "ch4.xyz", atoms)
+    assert report("inspect", tmp_path / "ch4.xyz")["symmetry"]["schoenflies"] != "Td"
+    assert report("inspect", tmp_path / "ch4.xyz", "--symprec", 0.05)["symmetry"]["schoenflies"] == "Td"
+
+
+@pytest.mark.parametrize(("name", "group"), [("CO2", "Dinfh"), ("HCN", "Cinfv"), ("H", "O3")])
+def test_inspect_continuous_groups(tmp_path, name, group):
+    write(tmp_path / "x.xyz", molecule(name))
+    found = report("inspect", tmp_path / "x.xyz")
+    assert found["symmetry"]["schoenflies"] == group
+    assert found["symmetry"]["order"] is None
+    assert len(found["orbits"]) == {"CO2": 2, "HCN": 3, "H": 1}[name]
+    assert all(row["set"]["irreps"] for row in found["subgroups"])
+    shown = run("inspect", tmp_path / "x.xyz")
+    assert shown.exit_code == 0
+    assert f"{group} (continuous)" in shown.stdout
+
+
+def test_table_of_subgroups_is_printed():
+    shown = run("inspect", BATIO3 / "cubic.cif").stdout
+    for text in ("BaO3Ti, 5 atoms", "Oh (m-3m, order 48)", "Pm-3m (221)", "C2v[011]", "1x1o"):
+        assert text in shown
+
+
+def test_group_full_set():
+    found = report("group", "-6m2")
+    assert (found["schoenflies"], found["order"], found["normalizer"]) == ("D3h", 12, "D6h")
+    assert (found["set"]["size"], found["set"]["ideal"]) == (12, True)
+    assert sorted(x["complement"] for x in found["choices"]) == ["C2", "C2", "Ci", "Cs"]
+    assert found["keep"] is None
+    np.testing.assert_allclose(found["set"]["objects"], breaking_set(PointGroup("D3h")).objects.numpy(), atol=1e-8)
+
+
+def test_group_takes_symbols_that_start_with_a_minus():
+    assert report("group", "m-3m", "--keep", "-43m")["keep"]["label"] == "Td"
+    assert run("group", "Oh", "--kept", "Td").exit_code == 2
+
+
+def test_group_partial_set():
+    found = report("group", "Oh", "--keep", "C4v")
+    axes = np.concatenate([np.eye(3), -np.eye(3)])  # the polar axes, computed by nobody
+    assert sorted(found["set"]["objects"]) == sorted(axes.tolist())
+    assert (found["keep"]["label"], found["generalized_normalizer"]) == ("C4v", "Oh")
+    assert "Ideal" in run("group", "Oh", "--keep", "C4v").stdout
+
+
+def test_group_in_rotations_only():
+    assert report("group", "C4", "--parent", "SO3")["normalizer"] == "Dinf"
+    assert report("group", "O", "--parent", "SO3")["normalizer"] == "O"
+    assert report("group", "O")["normalizer"] == "Oh"
+
+
+def test_group_without_finite_set():
+    found = report("group", "C4")
+    assert (found["set"]["size"], found["set"]["ideal"], found["set"]["objects"]) == (None, False, None)
+    assert "continuous" in run("group", "C4").stdout
+
+
+def test_continuous_group_with_labels_of_its_table():
+    table = report("group", "Dinfh")["subgroups"]
+    for row in table:
+        assert report("group", "Dinfh", "--keep", row["label"])["set"] | {"objects": 0} == row["set"] | {"objects": 0}
+    along, across = (report("group", "Dinfh", "--keep", label)["set"]["irreps"] for label in ("C2v[001]", "C2v[100]"))
+    assert across == "1x1o"  # a bent CO2
+    assert along != across
+    message = error("group", "Dinfh", "--keep", "C2v")
+    assert "'C2v[001]'" in message
+    assert "'C2v[100]'" in message
+
+
+def test_diagnose():
+    found = report("diagnose", BATIO3 / "paper_initial.cif", BATIO3 / "paper_target.cif")
+    assert found["keep"]["label"] == "C4v"
+    assert not found["representable"]
+    assert 10 * found["residual"]["sum_of_squares"] == pytest.approx(0.247814, abs=1e-6)
+    assert found["breaking_set"]["size"] == 6
+    assert len(found["keep"]["matrices"]) == 8
+    shown = run("diagnose", BATIO3 / "paper_initial.cif", BATIO3 / "paper_target.cif").stdout
+    assert "cannot represent" in shown
+    assert "6 objects, irreps 1x1o" in shown
+
+
+def bad_structures() -> dict[str, tuple[str, str]]:
+    lattice = 'Lattice="1 0 0 2 0 0 0 0 3" Properties=species:S:1:pos:R:3 pbc="T T T"'
+    return {
+        "empty": ("0\n\n", "no atoms"),
+        "nothing": ("", "cannot read"),
+        "coincident": ("3\n\nC 1 0 0\nO 0 0 0\nO 0 0 0.001\n", "atoms 1 (O) and 2 (O) coincide"),
+        "nan": ("2\n\nO 0 0 0\nO 0 0 nan\n", "position of atom 1"),
+        "flat": (f"1\n{lattice}\nO 0 0 0\n", "no volume"),
+    }
+
+
+@pytest.mark.parametrize("name", bad_structures())
+def test_bad_files(tmp_path, name):
+    text, message = bad_structures()[name]
+    file = tmp_path / f"{name}.xyz"
+    file.write_text(text)
+    for arguments in (("inspect", file), ("diagnose", BATIO3 / "cubic.cif", file)):
+        assert message in error(*arguments)
+        assert str(file) in error(*arguments)
+
+
+def test_other_errors(tmp_path):
+    assert "no such file" in error("inspect", tmp_path / "missing.cif")
+    write(tmp_path / "he.xyz", Atoms("He"))
+    assert "same atoms" in error("diagnose", BATIO3 / "cubic.cif", tmp_path / "he.xyz")
+    assert "symprec" in error("inspect", tmp_path / "he.xyz", "--symprec", -1)
+    assert "no subgroup D5" in error("group", "Oh", "--keep", "D5")
+    ambiguous = error("group", "Oh", "--keep", "C2v")
+    for choice in ("'C2v[001]m[010]'", "'C2v[001]m[110]'", "'C2v[011]'"):
+        assert choice in ambiguous
+    assert "nearest" in error("group", "Q7")
+    assert "not a subgroup of SO3" in error("group", "Oh", "--parent", "SO3")
+
+
+def test_runs_as_a_module():
+    result = subprocess.run(
+        [sys.executable, "-m", "pyg_symbreak.cli", "group", "Q7"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
