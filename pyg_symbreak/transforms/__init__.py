@@ -1,6 +1,7 @@
 """PyG transforms that attach symmetry and symmetry breaking objects to a Data."""
 
+from pyg_symbreak.transforms.add_symmetry import AddSymmetry
 from pyg_symbreak.transforms.add_symmetry_breaking import AddSymmetryBreaking
 from pyg_symbreak.transforms.neighbor_list import NeighborList
 
-__all__ = ["AddSymmetryBreaking", "NeighborList"]
+__all__ = ["AddSymmetry", "AddSymmetryBreaking", "NeighborList"]

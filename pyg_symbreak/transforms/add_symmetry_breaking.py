@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 import torch
+from ase.geometry import find_mic
 from e3nn import o3
 from torch import Tensor
 from torch_geometric.data import Batch, Data
@@ -14,8 +15,9 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_symbreak.breaking import BreakingSet, breaking_set
-from pyg_symbreak.detect import detect_symmetry
+from pyg_symbreak.detect import GraphSymmetry, Symmetry, detect_symmetry
 from pyg_symbreak.groups import PointGroup
+from pyg_symbreak.structures import to_ase
 
 __all__ = ["AddSymmetryBreaking"]
 
@@ -24,7 +26,7 @@ __all__ = ["AddSymmetryBreaking"]
 class AddSymmetryBreaking(BaseTransform):
     r"""Attaches an object of the smallest equivariant symmetry breaking set for the symmetry of the structure.
 
-    The symmetry S of the structure is detected, the set built that breaks it to K, and one object, a vector of
+    The symmetry S of the structure is detected or read, the set built that breaks it to K, and one object, a vector of
     e3nn irreps, attached as ``data.breaking`` of shape ``[1, dim]``. A network that is equivariant in the structure
     and the object together can then give an answer of symmetry K. If the set is ideal any object may be used with
     any structure of the same shape in any orientation; the answers that the others give are the images of the first
@@ -38,8 +40,8 @@ class AddSymmetryBreaking(BaseTransform):
     keep : str or PointGroup, optional
         K: a symbol or label of a subgroup of S that means one class of subgroups in every orientation of S, or a
         point group in the frame of the structure. Default: nothing is kept.
-    symprec : float
-        Tolerance of the detection, Å.
+    symprec : float or "auto"
+        Tolerance of the detection, Å. Where :class:`AddSymmetry` has attached the symmetry, it is not detected again.
     parent : "O3", "SO3" or PointGroup
         The group that the network is equivariant under.
     choose : "sample", "all" or int
@@ -75,7 +77,7 @@ class AddSymmetryBreaking(BaseTransform):
     def __init__(
         self,
         keep: str | PointGroup | None = None,
-        symprec: float = 1e-3,
+        symprec: float | Literal["auto"] = 1e-3,
         parent: str | PointGroup = "O3",
         choose: int | Literal["sample", "all"] = "sample",
         seed: int | None = None,
@@ -96,7 +98,7 @@ class AddSymmetryBreaking(BaseTransform):
 
     def breaking_set(self, data: Data) -> BreakingSet:
         """The set for the symmetry of a structure."""
-        group = detect_symmetry(data, self.symprec).group
+        group = _symmetry(data, self.symprec).group
         if not isinstance(group, PointGroup):
             raise ValueError(
                 "data has no positions: sets of irreps objects break point groups. For graphs without positions use "
@@ -148,6 +150,27 @@ class AddSymmetryBreaking(BaseTransform):
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={_describe(value)}" for name, value in vars(self).items())
         return f"{type(self).__name__}({arguments})"
+
+
+def _symmetry(data: Data, symprec: float | Literal["auto"]) -> Symmetry | GraphSymmetry:
+    """The symmetry that the data carry, if it is still that of the positions, or the detected one."""
+    known = data.get("symmetry")
+    if known is None:
+        return detect_symmetry(data, symprec)
+    if isinstance(known, Symmetry):
+        pos = data.pos.detach().cpu().double()
+        if known.num_nodes == len(pos):
+            missed = pos @ known.rotations.mT + known.translations[:, None] - pos[known.permutations]
+            if bool(data.get("pbc", torch.zeros(1)).any()):
+                cell = to_ase(data).cell.complete()[:]
+                missed = torch.from_numpy(find_mic(missed.reshape(-1, 3).numpy(), cell, to_ase(data).pbc)[0])
+            if missed.norm(dim=-1).max() <= known.residual + 0.05:
+                return known
+        raise ValueError(
+            "data.symmetry is not the symmetry of these positions any more: atoms were moved, turned or removed after "
+            "AddSymmetry; apply AddSymmetry again after that, or delete data.symmetry"
+        )
+    return known
 
 
 def place(objects: Tensor, irreps: o3.Irreps, into: str | None) -> Tensor:
