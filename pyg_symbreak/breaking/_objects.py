@@ -20,6 +20,7 @@ __all__ = [
     "fixed_vectors",
     "lowest_object",
     "object_candidates",
+    "polyhedral_object",
     "spherical_stabilizer",
 ]
 
@@ -107,7 +108,7 @@ def lowest_object(h: PointGroup, others: np.ndarray) -> Candidate:
     moved: dict[Term, np.ndarray] = {}
     best: tuple[Term, ...] | None = None
     for l in range(_L_MAX + 1):
-        if best is not None and cost(best)[0] <= 2 * l + 1:
+        if best is not None and cost(best)[0] < 2 * l + 1:
             break
         for term in ((l, (-1) ** l), (l, -((-1) ** l))):
             basis = fixed_vectors(h, term)
@@ -230,6 +231,21 @@ def axial_stabilizer(candidate: Candidate, components: np.ndarray) -> tuple[int,
             shift = np.exp(1j * order * (start + 2 * np.pi * k / m))
             found += bool(np.abs(shift[:, None] * w - v).max() < _TOL)
     return 0, found
+
+
+def polyhedral_object(h: PointGroup, improper: bool) -> Candidate:
+    """The object in the lowest irreps whose stabilizer in SO(3), or with ``improper`` in O(3), is a polyhedral group.
+
+    The closed groups above T, T_d, T_h, O, O_h, I and I_h are again polyhedral, SO(3) or O(3), and each of them
+    that is above H has, in H's orientation, one of five elements that H lacks: a quarter-turn about z, the
+    inversion, their product, or a turn by 2π/5 about (0, 1, φ) or (0, φ, 1). A vector that all those move is fixed
+    by H only.
+    """
+    golden = (1 + 5**0.5) / 2
+    quarter = rotation(_Z, np.pi / 2)
+    fifths = [rotation(np.array(axis), 2 * np.pi / 5) for axis in ([0, 1, golden], [0, golden, 1])]
+    elements = [h.frame @ m @ h.frame.T for m in (quarter, *fifths, *((-np.eye(3), -quarter) if improper else ()))]
+    return lowest_object(h, np.array([m for m in elements if not h.contains(m)]))
 
 
 def spherical_stabilizer(candidate: Candidate, components: np.ndarray) -> tuple[int, int] | None:

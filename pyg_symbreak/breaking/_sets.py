@@ -26,6 +26,7 @@ from ._objects import (
     cost,
     lowest_object,
     object_candidates,
+    polyhedral_object,
     spherical_stabilizer,
 )
 
@@ -306,7 +307,7 @@ def _upright(keep: PointGroup, dimension: int) -> np.ndarray:
     """An element of the identity component of N that brings K to an orientation that depends on its class only."""
     if dimension == 3:
         return keep.frame
-    across = [u for u in _horizontal_axes(keep)]
+    across = _horizontal_axes(keep)
     if not across:
         return np.eye(3)
     return rotation(np.array([0, 0, 1.0]), math.atan2(across[0][1], across[0][0]))
@@ -406,23 +407,27 @@ def _homogeneous_solutions(n: PointGroup, s: PointGroup, k: PointGroup) -> list[
     """Sets for a continuous S: a whole S-orbit S/K, kept together by a complement H of S above K in N."""
     solutions = []
     for h in _axial_complements(n, s, k) if n.dimension == 1 else _spherical_complements(n, s, k):
-        wanted = (h.dimension, len(h.components))
-        for candidate in object_candidates(h):
-            if n.dimension == 1:
-                reached: tuple[int, int] | None = axial_stabilizer(candidate, n.components)
-            else:
-                reached = spherical_stabilizer(candidate, n.components)
-            if reached == wanted:
-                finite = h.dimension == n.dimension
-                motions = _sphere_motions(h, s, n) if finite else None
-                solutions.append(_Solution(candidate, h, motions, n, True, 1.0))
-                break
+        candidate = _object_of(h, n)
+        if candidate is not None:
+            motions = _sphere_motions(h, s, n) if h.dimension == n.dimension else None
+            solutions.append(_Solution(candidate, h, motions, n, True, 1.0))
     if not solutions:
         raise ValueError(
-            f"no object was found that breaks {s.schoenflies} to {k.schoenflies} in irreps up to l = 8; "
-            "break in two steps, through a group in between"
+            f"no object was found that breaks {s.schoenflies} to {k.schoenflies} in low irreps; break in two steps, "
+            "through a group in between"
         )
     return sorted(solutions, key=lambda x: cost(x.candidate.terms))
+
+
+def _object_of(h: PointGroup, n: PointGroup) -> Candidate | None:
+    """An object whose stabilizer in a continuous group N is H, in low irreps; None where none was found."""
+    if n.dimension == 3 and h.schoenflies in ("T", "Td", "Th", "O", "Oh", "I", "Ih"):
+        return polyhedral_object(h, improper=len(n.components) == 2)
+    fold = int("".join(c for c in h.schoenflies if c.isdigit()) or 0)  # H has a vector below l = fold + 2
+    stabilizer = axial_stabilizer if n.dimension == 1 else spherical_stabilizer
+    wanted = (h.dimension, len(h.components))
+    candidates = object_candidates(h, l_max=max(8, fold + 2))
+    return next((c for c in candidates if stabilizer(c, n.components) == wanted), None)
 
 
 def _sphere_motions(h: PointGroup, s: PointGroup, n: PointGroup) -> np.ndarray:
@@ -445,7 +450,7 @@ def _axial_complements(n: PointGroup, s: PointGroup, k: PointGroup) -> list[Poin
 
 
 def _spherical_complements(n: PointGroup, s: PointGroup, k: PointGroup) -> list[PointGroup]:
-    """H with H ∩ S = K and H·S = N for S = SO(3) or O(3): K itself, or K and half as much again of improper elements."""
+    """H with H ∩ S = K and H·S = N for S = SO(3) or O(3): K itself, or K and as many improper elements."""
     if len(n.components) == len(s.components):
         return [k]
     if k.dimension:

@@ -161,16 +161,21 @@ def _generators(name: str) -> tuple[int, list[np.ndarray]]:
 
 
 def _close(generators: list[np.ndarray]) -> np.ndarray:
-    elements = [np.eye(3)]
+    elements, known = [np.eye(3)], {_rounded(np.eye(3))}
     for a in elements:  # grows while it is walked through
         for b in generators:
             c = a @ b
-            if all(np.abs(c - e).max() > 1e-4 for e in elements):
-                u, _, v = np.linalg.svd(c)
-                elements.append(u @ v)
-    out = np.array(elements)
+            if (key := _rounded(c)) not in known:
+                known.add(key)
+                elements.append(c)
+    u, _, v = np.linalg.svd(np.array(elements))
+    out = u @ v
     out[np.abs(out) < 1e-14] = 0.0
     return out
+
+
+def _rounded(m: np.ndarray) -> tuple[float, ...]:
+    return tuple((np.round(m, 5) + 0.0).ravel().tolist())
 
 
 def _readable_order(elements: np.ndarray) -> np.ndarray:

@@ -139,25 +139,25 @@ class PointGroup:
 
     def contains(self, matrix: Any, tolerance: float = _TOL) -> bool:
         """Whether an orthogonal matrix [3, 3] is an element."""
-        m = self.frame.T @ np.asarray(matrix, dtype=np.float64) @ self.frame
-        quotient = np.swapaxes(self._standard.elements, 1, 2) @ m
-        if self._standard.dimension == 3:
-            return bool((np.linalg.det(quotient) > 0).any())
-        if self._standard.dimension == 1:
-            fixes_z = np.abs(quotient[:, :, 2] - [0, 0, 1]).max(1) < tolerance
-            return bool((fixes_z & (np.linalg.det(quotient) > 0)).any())
-        return bool((np.abs(quotient - np.eye(3)).max((1, 2)) < tolerance).any())
+        return bool(self._holds(np.asarray(matrix, dtype=np.float64)[None], tolerance)[0])
+
+    def _holds(self, matrices: np.ndarray, tolerance: float = _TOL) -> np.ndarray:
+        """Which of some orthogonal matrices [n, 3, 3] are elements."""
+        if self.dimension == 3:
+            return (np.linalg.det(matrices) > 0) | (len(self.components) == 2)
+        upright = self.frame.T @ matrices @ self.frame
+        if self.dimension == 0:
+            return _nearest(upright, self._standard.elements)[1] < tolerance
+        quotient = np.swapaxes(self._standard.elements, 1, 2) @ upright[:, None]
+        about_z = np.abs(quotient[..., 2] - [0, 0, 1]).max(2) < tolerance
+        return (about_z & (np.linalg.det(quotient) > 0)).any(1)
 
     def contains_group(self, other: PointGroup) -> bool:
         """Whether every element of another point group is an element of this one."""
-        mine, its = self._standard.dimension, other._standard.dimension
-        if mine == its == 0:
-            return bool(_nearest(other.matrices, self.matrices)[1].max() < 10 * _TOL)
+        mine, its = self.dimension, other.dimension
         if its > mine or (its == mine == 1 and not abs(abs(self.axis @ other.axis) - 1) < _TOL):
             return False
-        if (its == 1 and mine == 1) or its == 0 or mine == 3:
-            return all(self.contains(m) for m in other.components)
-        return False
+        return bool(self._holds(other.components, 10 * _TOL).all()) and not (its == 1 and mine == 0)
 
     def random_element(self, generator: np.random.Generator) -> np.ndarray:
         """A Haar-distributed random element, float64 [3, 3]."""
@@ -235,18 +235,7 @@ class PointGroup:
             There is no such subgroup, or several classes of it; the message lists the choices.
         """
         if not self.is_finite:
-            group = self._oriented(parse_symbol(label), self.frame)
-            if not self.contains_group(group):
-                raise ValueError(
-                    f"{label} in its standard orientation about the axis of {self.schoenflies} is not a subgroup of it; "
-                    "give a PointGroup in the orientation you mean"
-                )
-            if label not in ("C1", "Ci") and self._standard.dimension == 1 and _fits_sideways(self, group):
-                raise ValueError(
-                    f"{label} is ambiguous in {self.schoenflies}: its axis can be along or across that of "
-                    f"{self.schoenflies}; give a PointGroup in the orientation you mean"
-                )
-            return group
+            return self._subgroup_of_continuous(label)
         classes = structure(self.schoenflies).classes
         wanted = label.replace(" ", "")
         found = [c for c in classes if c.label == wanted]
@@ -255,7 +244,8 @@ class PointGroup:
             found = [c for c in classes if c.schoenflies == name]
             if not found:
                 raise ValueError(
-                    f"{self.schoenflies} has no subgroup {label}; its subgroups are {', '.join(c.label for c in classes)}"
+                    f"{self.schoenflies} has no subgroup {label}; its subgroups are "
+                    + ", ".join(c.label for c in classes)
                 )
             if len(found) > 1 or name != parse_symbol_or_none(wanted):
                 raise ValueError(
@@ -264,6 +254,24 @@ class PointGroup:
                     + " (directions on the standard axes), or give a PointGroup"
                 )
         return self._subgroup(found[0])
+
+    def _subgroup_of_continuous(self, label: str) -> PointGroup:
+        name, _, at = label.replace(" ", "").partition("[")
+        upright = self._oriented(parse_symbol(name), self.frame)
+        across = self._oriented(upright.schoenflies, self.frame @ rotation(np.array([0, 1, 0]), np.pi / 2))
+        places = {"001]": upright, "100]": across}
+        found = {k: group for k, group in places.items() if self.contains_group(group) and at in ("", k)}
+        if not found:
+            raise ValueError(
+                f"{self.schoenflies} has no subgroup {label} with its standard z axis along [001] or [100]; "
+                "give a PointGroup in the orientation you mean"
+            )
+        if len(found) == 2 and self.dimension == 1 and upright != across:
+            raise ValueError(
+                f"{label!r} does not name one class of subgroups of {self.schoenflies}; the choices are "
+                f"'{name}[001]' and '{name}[100]' (where its standard z axis is), or give a PointGroup"
+            )
+        return next(iter(found.values()))
 
     def indices_of(self, subgroup: PointGroup) -> Subgroup:
         """The positions in ``matrices`` of the elements of a subgroup, sorted.
@@ -417,11 +425,6 @@ def _subset(group: PointGroup, mask: Any) -> PointGroup:
 
 def _normalizes(m: np.ndarray, group: PointGroup) -> bool:
     return group.rotated(m) == group
-
-
-def _fits_sideways(parent: PointGroup, group: PointGroup) -> bool:
-    across = group.rotated(rotation(parent.frame[:, 1], np.pi / 2))
-    return parent.contains_group(across)
 
 
 # ---------------------------------------------------------------------- names
