@@ -106,8 +106,10 @@ class BreakingSet:
         """One sentence on why the set has the size it has, and what else there is."""
         s, k = self.group.schoenflies, self.keep.schoenflies
         if self.ideal:
-            kind = "one free orbit" if self.keep.order == 1 else f"one orbit, with stabilizers conjugate to {k},"
-            return f"Ideal: the objects are {kind} of {s}; any of them may be used in any frame."
+            kept = (
+                "none is fixed by any element of it" if self.keep.order == 1 else f"each is fixed by a conjugate of {k}"
+            )
+            return f"Ideal: the objects are one orbit of {s}, and {kept}; any of them may be used in any frame."
         if self._motions is None:
             return (
                 f"No finite equivariant set takes {s} to {k} in {self.parent.schoenflies}: the rotations that commute "
@@ -228,12 +230,20 @@ def _inside_finite(group: PointGroup, keep: PointGroup, ambient: PointGroup, par
     plain = PointGroup(ambient.schoenflies)
     s = plain.indices_of(group.rotated(upright))
     k = plain.indices_of(keep.rotated(upright))
-    conjugate = engine.group.conjugation
-    pairs = np.concatenate([np.sort(conjugate[:, list(s)], 1), np.sort(conjugate[:, list(k)], 1)], axis=1)
-    mover = int(np.lexsort(pairs.T[::-1])[0])
-    s0, k0 = tuple(pairs[mover][: len(s)].tolist()), tuple(pairs[mover][len(s) :].tolist())
+    mover, s0, k0 = _first_conjugate(ambient.schoenflies, s, k)
     move = ambient.frame @ engine.elements[mover].T
     return [_placed(x, move, group, keep, parent) for x in _finite_solutions(ambient.schoenflies, s0, k0)]
+
+
+@cache
+def _first_conjugate(
+    ambient: str, s: tuple[int, ...], k: tuple[int, ...]
+) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    """The element that carries (S, K) to the first of its conjugates in lexicographic order, and that one."""
+    conjugate = structure(ambient).group.conjugation
+    pairs = np.concatenate([np.sort(conjugate[:, list(s)], 1), np.sort(conjugate[:, list(k)], 1)], axis=1)
+    mover = int(np.lexsort(pairs.T[::-1])[0])
+    return mover, tuple(pairs[mover][: len(s)].tolist()), tuple(pairs[mover][len(s) :].tolist())
 
 
 @cache
@@ -384,19 +394,20 @@ def _circles(n: PointGroup, s: PointGroup, k: PointGroup) -> list[_Solution]:
     plain = PointGroup(f"D{2 * order}h")
     s_in, k_in = plain.indices_of(s), plain.indices_of(k)
     others = elements[sorted(set(s_in) - set(k_in))]
-    found: dict[tuple, _Solution] = {}
+    fitting = []
     for members in group.subgroup_classes:
-        h = members[0]
-        if set(h) & set(s_in) != set(k_in) or (n.schoenflies == "Dinf" and np.linalg.det(elements[list(h)]).min() < 0):
-            continue
-        candidate = lowest_object(PointGroup.from_matrices(elements[list(h)]), others)
-        reached = len({_component_of(m, n) for m in elements[list(h)]})
-        circles = len(n.components) // reached
-        solution = _Solution(candidate, PointGroup.from_matrices(elements[list(h)]), None, n, False, math.inf)
-        key = (circles, *cost(candidate.terms), candidate.terms)
-        found.setdefault(key, solution)
-    fewest = min(key[0] for key in found)
-    return [found[key] for key in sorted(found) if key[0] == fewest][:1]
+        h = list(members[0])
+        if set(h) & set(s_in) == set(k_in) and (n.schoenflies == "Dinfh" or np.linalg.det(elements[h]).min() > 0):
+            reached = len({_component_of(m, n) for m in elements[h]})
+            fitting.append((len(n.components) // reached, h))
+    fewest = min(circles for circles, _ in fitting)
+    solutions = []
+    for circles, h in fitting:
+        if circles == fewest:
+            complement = PointGroup.from_matrices(elements[h])
+            candidate = lowest_object(complement, others)
+            solutions.append(_Solution(candidate, complement, None, n, False, math.inf))
+    return [min(solutions, key=lambda x: (cost(x.candidate.terms), x.candidate.terms))]
 
 
 def _turns_about_z(group: PointGroup) -> int:
