@@ -179,7 +179,7 @@ class FiniteGroup:
     def element_orders(self) -> np.ndarray:
         """int [order]: the order of each element."""
         orders = np.ones(self.order, dtype=np.int64)
-        power = np.arange(self.order)
+        power: np.ndarray = np.arange(self.order)
         while (open_ := power != self.identity).any():
             orders[open_] += 1
             power = np.where(open_, self.table[power, np.arange(self.order)], power)

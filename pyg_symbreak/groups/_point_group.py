@@ -585,12 +585,8 @@ def _alignments(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
         trial = _triads(u[good], v[good]) @ _triads(axes_a[first][None], axes_a[second][None])[0].T
         limit = slack if tolerance > _TOL else 1e-3
         for i in (first, second):
-            moved = trial @ a[i] @ np.swapaxes(trial, 1, 2)
-            trial = trial[[_nearest(m[None], b)[1][0] < limit for m in moved]] if len(trial) < 64 else trial
-    fits = [r for r in trial if _maps_onto(r, a, b, tolerance)]
-    if not fits:
-        return np.zeros((0, 3, 3))
-    return np.array(_distinct(fits))
+            trial = trial[_nearest(trial @ a[i] @ np.swapaxes(trial, 1, 2), b)[1] < limit]
+    return _distinct(trial[np.array([_maps_onto(r, a, b, tolerance) for r in trial], dtype=bool)])
 
 
 def _kinds(elements: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -621,11 +617,8 @@ def _maps_onto(r: np.ndarray, a: np.ndarray, b: np.ndarray, tolerance: float) ->
     return deviation.max() < max(20 * tolerance, 1e-6) and len(set(index.tolist())) == len(b)
 
 
-def _distinct(matrices: list[np.ndarray]) -> list[np.ndarray]:
-    kept: list[np.ndarray] = []
-    flat = np.zeros((0, 9))
-    for m in matrices:
-        if not len(flat) or np.abs(flat - m.ravel()).max(1).min() > 1e-3:
-            kept.append(m)
-            flat = np.vstack([flat, m.ravel()])
-    return kept
+def _distinct(matrices: np.ndarray) -> np.ndarray:
+    """The first of each lot of matrices [n, 3, 3] that nearly agree."""
+    flat = matrices.reshape(-1, 9)
+    near = np.abs(flat[:, None] - flat).max(2) < 1e-3
+    return matrices[~np.tril(near, -1).any(1)]
