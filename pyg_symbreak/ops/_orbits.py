@@ -85,7 +85,7 @@ class Orbits:
         return cls(node, order, torch.searchsorted(node[order], bounds))
 
     @classmethod
-    def from_group(cls, permutations: Tensor, matrices: Tensor) -> Orbits:
+    def from_group(cls, permutations: Tensor, matrices: Tensor | np.ndarray) -> Orbits:
         """The orbits of a finite group that moves the nodes of one graph.
 
         For a linear molecule, whose group is infinite, give its subgroup C_nv or D_nh with n > l_max: up to
@@ -96,7 +96,7 @@ class Orbits:
         ----------
         permutations : long tensor [order, N]
             Element g takes node j to node `permutations[g, j]`.
-        matrices : float tensor [order, 3, 3]
+        matrices : float tensor or array [order, 3, 3]
             The orthogonal matrix of each element.
 
         Raises
@@ -104,7 +104,8 @@ class Orbits:
         ValueError
             If the shapes disagree, or a row of `permutations` is not a permutation of the nodes.
         """
-        permutations, matrices = permutations.long(), matrices.double().cpu()
+        permutations = permutations.long()
+        matrices = torch.as_tensor(matrices, dtype=torch.float64, device="cpu")
         if permutations.dim() != 2 or matrices.shape != (len(permutations), 3, 3) or not len(permutations):
             raise ValueError(
                 "permutations must be [order, N] and matrices [order, 3, 3] with the same order > 0, got "

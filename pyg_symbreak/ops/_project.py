@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from e3nn import o3
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
-from ._blocks import blocks
 from ._methods import resolve_method
 from ._orbits import Orbits
 
 __all__ = ["orbit_project"]
 
-# The elements of a block that fit in a core's cache together with their images.
+# The elements of a slice that fit in a core's cache together with their images.
 _BLOCK_ELEMENTS = 2**17
 
 
@@ -83,12 +83,13 @@ def orbit_project(
     if table is None:
         table = orbits.table(irreps, torch.promote_types(x.dtype, torch.float32))
     return torch.ops.pyg_symbreak.orbit_project(
-        x, orbits.order, orbits.offsets, orbits.coset, table, muls, dims, columns, method
+        x, orbits.node, orbits.order, orbits.offsets, orbits.coset, table, muls, dims, columns, method
     )
 
 
 def _project_torch(
     x: Tensor,
+    node: Tensor,
     order: Tensor,
     offsets: Tensor,
     coset: Tensor,
@@ -97,48 +98,51 @@ def _project_torch(
     dims: list[int],
     columns: list[int],
 ) -> Tensor:
-    """Blocks of orbits of one size, transposed so that each step is one multiply-add along all their nodes."""
-    out = torch.empty_like(x)
+    """To the representative, mean over the orbit, and back, in slices of nodes that fit in cache.
+
+    A slice is transposed, so that each step of a matrix product is one multiply-add along all its nodes.
+    """
     table = table.t().contiguous()
-    for _, nodes in blocks(order, offsets, max(256, _BLOCK_ELEMENTS // x.shape[1])):
-        flat = nodes.flatten()
-        rows = x.index_select(0, flat).t().contiguous().to(table.dtype)
-        transport = table.index_select(1, coset.index_select(0, flat))
-        result = torch.empty_like(rows)
-        start = 0
-        for mul, dim, column in zip(muls, dims, columns, strict=True):
-            w = transport[column : column + dim * dim].unbind()
-            source = rows[start : start + mul * dim].unflatten(0, (mul, dim))
-            target = result[start : start + mul * dim].unflatten(0, (mul, dim))
-            start += mul * dim
-            fixed = _combine([w[a::dim] for a in range(dim)], source.unbind(1), torch.empty_like(source))
-            fixed = _spread_mean(fixed, nodes.shape)
-            _combine([w[a * dim : (a + 1) * dim] for a in range(dim)], fixed.unbind(1), target)
-        result = result.to(x.dtype).t()
-        out.index_copy_(0, flat, result if x.shape[1] < 8 else result.contiguous())
+    terms = list(zip(muls, dims, columns, strict=True))
+    widths = [mul * dim for mul, dim, _ in terms]
+    step = max(1024, _BLOCK_ELEMENTS // x.shape[1])
+    slices = [slice(first, first + step) for first in range(0, x.shape[0], step)]
+
+    def multiply(transport: Tensor, source: Tensor, transpose: bool) -> Tensor:
+        """Multiply each term by its matrices: features [width, n] by columns of the table [S, n]."""
+        result = torch.empty_like(source)
+        for term, part, target in zip(terms, source.split(widths), result.split(widths), strict=True):
+            _multiply_term(transport, part, target, *term, transpose)
+        return result.t()
+
+    local = torch.empty_like(x, dtype=table.dtype)
+    for rows in slices:
+        source = x[rows].t().contiguous().to(table.dtype)
+        local[rows] = multiply(table.index_select(1, coset[rows]), source, transpose=True)
+    mean = embedding_bag(order, local, offsets[:-1], mode="mean").t().contiguous()
+    out = torch.empty_like(x)
+    for rows in slices:
+        source = mean.index_select(1, node[rows])
+        out[rows] = multiply(table.index_select(1, coset[rows]), source, transpose=False)
     return out
 
 
-def _combine(w: list[tuple[Tensor, ...]], x: tuple[Tensor, ...], out: Tensor) -> Tensor:
-    """out[:, a] = Σ_b w[a][b] x[b], with w[a][b] one number for each node and x[b] a row of them for each channel."""
-    for weights, total in zip(w, out.unbind(1), strict=True):
-        torch.mul(x[0], weights[0], out=total)
-        for weight, part in zip(weights[1:], x[1:], strict=True):
+def _multiply_term(table: Tensor, x: Tensor, out: Tensor, mul: int, dim: int, column: int, transpose: bool) -> None:
+    """Multiply vectors x [mul · dim, n] by a matrix for each n, in the rows from `column` of the table [S, n]."""
+    matrix = table[column : column + dim * dim].view(dim, dim, -1)
+    rows = (matrix.transpose(0, 1) if transpose else matrix).unbind()
+    parts, totals = (t.view(mul, dim, -1).unbind(1) for t in (x, out))
+    for row, total in zip(rows, totals, strict=True):
+        weights = row.unbind()
+        torch.mul(parts[0], weights[0], out=total)
+        for part, weight in zip(parts[1:], weights[1:], strict=True):
             total.addcmul_(part, weight)
-    return out
-
-
-def _spread_mean(x: Tensor, shape: torch.Size) -> Tensor:
-    """The mean over each orbit of x [..., size · count], in the place of each node of it."""
-    if shape[0] == 1:
-        return x
-    mean = x.unflatten(-1, shape).mean(-2, keepdim=True)
-    return mean.expand(*x.shape[:-1], *shape).flatten(-2)
 
 
 @torch.library.custom_op("pyg_symbreak::orbit_project", mutates_args=())
 def _orbit_project(
     x: Tensor,
+    node: Tensor,
     order: Tensor,
     offsets: Tensor,
     coset: Tensor,
@@ -155,11 +159,11 @@ def _orbit_project(
         from ._triton import launch_project
 
         return launch_project(x, order, offsets, coset, table, muls, dims, columns)
-    return _project_torch(x, order, offsets, coset, table, muls, dims, columns)
+    return _project_torch(x, node, order, offsets, coset, table, muls, dims, columns)
 
 
 @_orbit_project.register_fake
-def _(x, order, offsets, coset, table, muls, dims, columns, method):
+def _(x, node, order, offsets, coset, table, muls, dims, columns, method):
     return x.new_empty(x.shape)
 
 
@@ -171,21 +175,22 @@ def _setup(ctx, inputs, output):
 
 def _backward(ctx, grad):
     grad_x = torch.ops.pyg_symbreak.orbit_project(grad, *ctx.saved_tensors, *ctx.settings)
-    return grad_x, None, None, None, None, None, None, None, None
+    return grad_x, *[None] * 9
 
 
 _orbit_project.register_autograd(_backward, setup_context=_setup)
 
 
 @_orbit_project.register_vmap
-def _(info, in_dims, x, order, offsets, coset, table, muls, dims, columns, method):
-    if any(d is not None for d in in_dims[1:5]):
+def _(info, in_dims, x, node, order, offsets, coset, table, muls, dims, columns, method):
+    if any(d is not None for d in in_dims[1:6]):
         raise ValueError("vmap goes over features: all samples must have the same orbits and table")
     x = x.movedim(in_dims[0], 1)
     widths = [mul * dim for mul, dim in zip(muls, dims, strict=True)]
     samples = info.batch_size
     out = torch.ops.pyg_symbreak.orbit_project(
         torch.cat([part.flatten(1) for part in x.split(widths, dim=2)], dim=1),
+        node,
         order,
         offsets,
         coset,

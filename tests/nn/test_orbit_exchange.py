@@ -37,10 +37,8 @@ def test_equals_its_formula(layer):
 def test_is_equivariant(layer):
     q = -torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))[0]
     x, v = features(6, layer.irreps_in), features(3, layer.irreps_virtual)
-    d_in, d_out, d_virtual = (
-        torch.from_numpy(irreps_matrices(irreps, q[None].numpy())[0])
-        for irreps in (layer.irreps_in, layer.irreps_out, layer.irreps_virtual)
-    )
+    irreps = layer.irreps_in, layer.irreps_out, layer.irreps_virtual
+    d_in, d_out, d_virtual = (torch.from_numpy(irreps_matrices(i, q[None].numpy())[0]) for i in irreps)
     orbits = Orbits.from_index(NODE)
     y, new = layer(x, orbits, v)
     turned, turned_new = layer(x @ d_in.T, orbits, v @ d_virtual.T)

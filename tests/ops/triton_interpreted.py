@@ -1,11 +1,8 @@
 """The Triton kernels under the interpreter, against plain torch.
 
-A process of its own: Triton reads TRITON_INTERPRET when a kernel is decorated.
+Run by test_ops_triton.py in a process of its own with TRITON_INTERPRET=1, which Triton reads when a kernel is
+decorated.
 """
-
-import os
-
-os.environ["TRITON_INTERPRET"] = "1"
 
 import pytest
 import torch
@@ -115,5 +112,5 @@ def test_ops_are_registered_soundly():
     x = features(orbits.num_nodes, 3).requires_grad_()
     tensors = x, orbits.node, orbits.order, orbits.offsets
     torch.library.opcheck(torch.ops.pyg_symbreak.orbit_reduce, (*tensors, None, "mean", True, "triton"))
-    tensors = x, orbits.order, orbits.offsets, orbits.coset, orbits.table("1o", torch.float64)
+    tensors = *tensors, orbits.coset, orbits.table("1o", torch.float64)
     torch.library.opcheck(torch.ops.pyg_symbreak.orbit_project, (*tensors, [1], [3], [0], "triton"))

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from ase.build import bulk
+from ase.collections import g2
 from e3nn import o3
 from orbit_reference import (
     GENERATORS,
@@ -11,8 +13,10 @@ from orbit_reference import (
     symmetric_points,
 )
 
+from pyg_symbreak.detect import detect_symmetry
 from pyg_symbreak.ops import Orbits, orbit_project
 
+MIXED = "0e+0o+2x1o+1e+2e+3o+4e"
 ALL = "+".join(f"2x{l}{p}" for l in range(5) for p in "eo")
 
 
@@ -76,19 +80,43 @@ def test_projector_has_the_rank_that_the_character_demands():
 def test_batch_of_mixed_graphs_equals_the_graphs_one_by_one():
     names = list(GENERATORS)
     graphs = [example(names[i % len(names)], seed=i, generic=i % 3) for i in range(64)]
-    parts = [random_features(len(points), ALL, i) for i, (_, points, _) in enumerate(graphs)]
+    parts = [random_features(len(points), MIXED, i) for i, (_, points, _) in enumerate(graphs)]
     orbits = Orbits.cat([Orbits.from_group(perms, elements) for elements, _, perms in graphs])
-    y = orbit_project(torch.cat(parts), orbits, ALL).split([len(p) for p in parts])
+    y = orbit_project(torch.cat(parts), orbits, MIXED).split([len(p) for p in parts])
     for part, (elements, _, perms), projected in zip(parts, graphs, y, strict=True):
-        expected = orbit_project(part, Orbits.from_group(perms, elements), ALL)
+        expected = orbit_project(part, Orbits.from_group(perms, elements), MIXED)
         torch.testing.assert_close(projected, expected, rtol=0, atol=1e-13)
         if len(part) < 30:
-            expected = naive_projection(part, ALL, perms, elements)
+            expected = naive_projection(part, MIXED, perms, elements)
             torch.testing.assert_close(projected, expected, rtol=0, atol=1e-12)
 
 
+def test_batch_of_molecules_and_crystals():
+    names = [n for n in g2.names if len(g2[n]) > 2 and detect_symmetry(g2[n]).continuous is None][::2][:48]
+    crystals = [bulk(n) for n in ("Cu", "Fe", "Si", "Ti", "Mg", "Ge", "Al", "W")]
+    crystals += [bulk("NaCl", "rocksalt", 5.64), bulk("ZnS", "zincblende", 5.41), bulk("CsCl", "cesiumchloride", 4.1)]
+    crystals += [bulk("GaN", "wurtzite", 3.2), bulk("Si", cubic=True), bulk("CaF2", "fluorite", 5.46)]
+    crystals += [bulk("Cu") * (2, 1, 1), bulk("Te", "hcp", 4.4, 5.9)]
+    generator = torch.Generator().manual_seed(0)
+    symmetries = []
+    for atoms in [g2[n] for n in names] + crystals:
+        q = random_rotation(generator).numpy()
+        atoms.set_cell(atoms.cell.array @ q.T)
+        atoms.positions = atoms.positions @ q.T
+        symmetries.append(detect_symmetry(atoms))
+    assert len(symmetries) == 64
+    assert sum(s.order > 1 for s in symmetries) > 50
+    parts = [random_features(s.num_nodes, MIXED, i) for i, s in enumerate(symmetries)]
+    orbits = Orbits.cat([Orbits.from_group(s.permutations, s.rotations) for s in symmetries])
+    assert orbits.num_orbits == sum(int(s.orbits.max()) + 1 for s in symmetries)
+    y = orbit_project(torch.cat(parts), orbits, MIXED).split([len(p) for p in parts])
+    for part, projected, s in zip(parts, y, symmetries, strict=True):
+        expected = naive_projection(part, MIXED, s.permutations, s.rotations)
+        torch.testing.assert_close(projected, expected, rtol=0, atol=1e-12)
+
+
 def test_group_of_a_linear_molecule_may_be_replaced_by_a_finite_subgroup():
-    angles = torch.arange(5000, dtype=torch.float64) * (2 * torch.pi / 5000)
+    angles = torch.arange(60, dtype=torch.float64) * (2 * torch.pi / 60)
     rotations = torch.eye(3, dtype=torch.float64).repeat(len(angles), 1, 1)
     rotations[:, 0, 0] = rotations[:, 1, 1] = angles.cos()
     rotations[:, 1, 0], rotations[:, 0, 1] = angles.sin(), -angles.sin()
@@ -145,7 +173,7 @@ def test_derivatives():
 
 def arguments(x, orbits):
     table = orbits.table("2x1o+0e", torch.promote_types(x.dtype, torch.float32))
-    return x, orbits.order, orbits.offsets, orbits.coset, table, [2, 1], [3, 1], [0, 9], "torch"
+    return x, orbits.node, orbits.order, orbits.offsets, orbits.coset, table, [2, 1], [3, 1], [0, 9], "torch"
 
 
 def test_op_is_registered_soundly():
@@ -172,8 +200,8 @@ def test_compiles_without_a_break_and_exports():
     x = random_features(len(points), "1o", dtype=torch.float32)
 
     class Double(torch.nn.Module):
-        def forward(self, x, order, offsets, coset, table):
-            args = (order, offsets, coset, table, [1], [3], [0], "torch")
+        def forward(self, x, node, order, offsets, coset, table):
+            args = (node, order, offsets, coset, table, [1], [3], [0], "torch")
             return 2 * torch.ops.pyg_symbreak.orbit_project(x, *args)
 
     def double(x, orbits, table):
@@ -186,10 +214,8 @@ def test_compiles_without_a_break_and_exports():
     x.requires_grad_()
     (grad,) = torch.autograd.grad(compiled(x, orbits, table).pow(2).sum(), x)
     torch.testing.assert_close(grad, 4 * expected.detach(), rtol=1e-5, atol=1e-5)
-    program = torch.export.export(Double(), (x.detach(), orbits.order, orbits.offsets, orbits.coset, table))
-    torch.testing.assert_close(
-        program.module()(x.detach(), orbits.order, orbits.offsets, orbits.coset, table), expected
-    )
+    args = x.detach(), orbits.node, orbits.order, orbits.offsets, orbits.coset, table
+    torch.testing.assert_close(torch.export.export(Double(), args).module()(*args), expected)
 
 
 def test_autocast_keeps_the_type_of_the_features():
