@@ -57,9 +57,9 @@ it, and the smaller sets that keep some of the symmetry.
 - **SO(3)**: for groups of rotations, the set where the network is equivariant under rotations only.
 
 In the pictures z is up, x to the front, y to the right. Polar vectors are arrows, axial ones arrows with a ring,
-tensors pairs of lobes, pseudoscalars signs. Blue arrows are images of the first one under rotations of S, orange ones
+tensors pairs of lobes (one colour each), pseudoscalars signs. Blue arrows are images of the first one under rotations of S, orange ones
 under its improper elements. Circles are continuous sets, with some of their objects; there orange means the other
-sign of the pseudoscalar. Of SO(3) and O(3) one object is shown, a blue and an orange vector, and two others faintly.
+sign of the pseudoscalar. For SO(3) and O(3) one object is shown, a blue and an orange vector, and two others faintly.
 """
 
 
@@ -147,7 +147,7 @@ def page() -> str:
 
 PALETTE = [np.array(c) for c in ([0.10, 0.36, 0.70], [0.90, 0.45, 0.05], [0.15, 0.55, 0.30], [0.60, 0.20, 0.55])]
 BLUE, ORANGE, GREY = PALETTE[0], PALETTE[1], "#c8c8c8"
-_ELEVATION, _AZIMUTH = math.radians(22), math.radians(28)
+_ELEVATION, _AZIMUTH = math.radians(20), math.radians(13)
 _VIEW = np.array(
     [math.cos(_AZIMUTH) * math.cos(_ELEVATION), math.sin(_AZIMUTH) * math.cos(_ELEVATION), math.sin(_ELEVATION)]
 )
