@@ -57,9 +57,10 @@ it, and the smaller sets that keep some of the symmetry.
 - **SO(3)**: for groups of rotations, the set where the network is equivariant under rotations only.
 
 In the pictures z is up, x to the front, y to the right. Polar vectors are arrows, axial ones arrows with a ring,
-tensors pairs of lobes (one colour each), pseudoscalars signs. Blue arrows are images of the first one under rotations of S, orange ones
-under its improper elements. Circles are continuous sets, with some of their objects; there orange means the other
-sign of the pseudoscalar. For SO(3) and O(3) one object is shown, a blue and an orange vector, and two others faintly.
+tensors pairs of lobes (one colour each), pseudoscalars signs. Blue arrows are images of the first one under rotations
+of S, orange ones under its improper elements. Circles are continuous sets, with some of their objects; there orange
+means the other sign of the pseudoscalar. For SO(3) and O(3) one object is shown, a blue and an orange vector, and two
+others faintly.
 """
 
 

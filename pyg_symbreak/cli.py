@@ -1,4 +1,4 @@
-"""The command line: which symmetry a structure has, which sets break it, and what a target asks for."""
+"""Command line: which symmetry a structure has, which sets break it, and what a target asks for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ from pyg_symbreak.structures import read_structure
 
 __all__ = ["app"]
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Tell which symmetry a structure has, which objects break it, and what a target asks for.",
+)
 
 Symprec = Annotated[float, typer.Option(help="Tolerance of the symmetry detection, Å.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON; null stands for what is infinite.")]

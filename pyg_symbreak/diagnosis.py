@@ -170,7 +170,8 @@ def diagnose(
     >>> planar, pyramid = molecule("BF3"), molecule("BF3")
     >>> pyramid.positions[0, 2] += 0.4  # boron leaves the plane
     >>> found = diagnose(planar, pyramid)
-    >>> print("\n".join(str(found).splitlines()[:5]))
+    >>> for line in str(found).splitlines()[:5]:
+    ...     print(line)
     Input    D3h (-6m2, order 12), 4 atoms
     Target   keeps C3v (3m, order 6) of it
     An equivariant network cannot represent this pair: all its answers have the symmetry of the input.
