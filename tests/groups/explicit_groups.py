@@ -33,7 +33,19 @@ def families(n):
 
 
 def all_names(n_max):
-    return ["C1", "Cs", "Ci", *(f for n in range(2, n_max + 1) for f in families(n)), "T", "Td", "Th", "O", "Oh", "I", "Ih"]
+    return [
+        "C1",
+        "Cs",
+        "Ci",
+        *(f for n in range(2, n_max + 1) for f in families(n)),
+        "T",
+        "Td",
+        "Th",
+        "O",
+        "Oh",
+        "I",
+        "Ih",
+    ]
 
 
 def generators(name):

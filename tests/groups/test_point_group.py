@@ -1,0 +1,208 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from explicit_groups import (
+    CRYSTALLOGRAPHIC,
+    all_names,
+    conjugated,
+    explicit,
+    find,
+    random_orthogonal,
+    random_rotation,
+    same_set,
+    turn,
+)
+
+from pyg_symbreak.groups import PointGroup
+
+ORDERS = {"C1": 1, "Cs": 2, "Ci": 2, "T": 12, "Td": 24, "Th": 24, "O": 24, "Oh": 48, "I": 60, "Ih": 120}
+CONTINUOUS = {
+    "Cinf": [], "Cinfv": [np.diag([1.0, -1, 1])], "Cinfh": [np.diag([1.0, 1, -1])], "Dinf": [np.diag([1.0, -1, -1])],
+    "Dinfh": [np.diag([1.0, -1, 1]), np.diag([1.0, 1, -1])],
+}  # fmt: skip
+
+
+def order_of(name):
+    n = int("".join(c for c in name if c.isdigit()) or 0)
+    return ORDERS.get(name) or n * {"C": 1, "S": 1, "D": 2}[name[0]] * (2 if name[-1] in "vhd" else 1)
+
+
+@pytest.mark.parametrize("name", all_names(12))
+def test_elements_of_the_standard_group(name):
+    g = PointGroup(name)
+    assert g.schoenflies == name
+    assert g.order == order_of(name) == len(explicit(name))
+    assert same_set(g.matrices, explicit(name))
+    assert np.abs(g.matrices @ np.swapaxes(g.matrices, 1, 2) - np.eye(3)).max() < 1e-14
+    assert (find(g.matrices, g.matrices[:, None] @ g.matrices) == g.table).all()
+
+
+@pytest.mark.parametrize(("symbol", "name"), CRYSTALLOGRAPHIC.items())
+def test_hermann_mauguin_symbols(symbol, name):
+    assert PointGroup(symbol) == PointGroup(name)
+    assert same_set(PointGroup(symbol).matrices, explicit(name))
+
+
+def test_there_are_32_crystallographic_groups():
+    assert len(CRYSTALLOGRAPHIC) == len(set(CRYSTALLOGRAPHIC.values())) == 32
+
+
+def test_crystallographic_groups_are_those_of_spglib():
+    """The rotations of spglib's data base of space groups, taken to Cartesian axes, have the same names."""
+    spglib = pytest.importorskip("spglib")
+    hexagonal = np.array([[1, -0.5, 0], [0, 3**0.5 / 2, 0], [0, 0, 1.6]])
+    seen = set()
+    for hall in range(1, 531):
+        symbol = spglib.get_spacegroup_type(hall).pointgroup_international
+        if symbol in seen or spglib.get_spacegroup_type(hall).choice == "R":
+            continue
+        rotations = np.unique(spglib.get_symmetry_from_database(hall)["rotations"], axis=0)
+        cartesian = rotations.astype(float)
+        if np.abs(cartesian @ np.swapaxes(cartesian, 1, 2) - np.eye(3)).max() > 1e-9:  # hexagonal axes
+            cartesian = hexagonal @ rotations @ np.linalg.inv(hexagonal)
+        seen.add(symbol)
+        assert PointGroup.from_matrices(cartesian).schoenflies == CRYSTALLOGRAPHIC[symbol]
+    assert seen == set(CRYSTALLOGRAPHIC)
+
+
+@pytest.mark.parametrize("name", all_names(12))
+def test_from_matrices_in_any_orientation_with_noise(name):
+    rng = np.random.default_rng(order_of(name))
+    exact = conjugated(explicit(name), random_orthogonal(rng))[rng.permutation(order_of(name))]
+    g = PointGroup.from_matrices(exact + rng.uniform(-1e-6, 1e-6, exact.shape))
+    assert g.schoenflies == name
+    assert np.abs(g.matrices - exact).max() < 4e-6  # in the order in which they were given
+    assert same_set(g.matrices, conjugated(explicit(name), g.frame))
+    products = g.matrices[:, None] @ g.matrices
+    assert np.abs(g.matrices[g.table] - products).max() < 1e-12  # the noise is gone: an exact group
+    assert abs(np.linalg.det(g.frame) - 1) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["C1", "C3v", "D2", "S8", "D6d", "Oh", "Ih"])
+def test_from_matrices_of_exact_matrices_is_exact(name):
+    exact = conjugated(explicit(name), random_orthogonal(np.random.default_rng(0)))
+    assert np.abs(PointGroup.from_matrices(torch.from_numpy(exact)).matrices - exact).max() < 1e-13
+
+
+def test_larger_noise_needs_a_larger_tolerance():
+    rng = np.random.default_rng(1)
+    noisy = conjugated(explicit("D5h"), random_rotation(rng)) + rng.uniform(-1e-3, 1e-3, (20, 3, 3))
+    with pytest.raises(ValueError, match="orthogonal"):
+        PointGroup.from_matrices(noisy)
+    assert PointGroup.from_matrices(noisy, tolerance=2e-3).schoenflies == "D5h"
+
+
+@pytest.mark.parametrize("name", ["C2v", "D3", "S6", "D4h", "Td", "I"])
+def test_a_missing_product_is_named(name):
+    matrices = conjugated(explicit(name), random_rotation(np.random.default_rng(3)))
+    for left_out in (1, len(matrices) - 1):
+        given = np.delete(matrices, left_out, axis=0)
+        with pytest.raises(ValueError, match=r"product of matrices (\d+) and (\d+) is missing") as error:
+            PointGroup.from_matrices(given)
+        a, b = (int(word) for word in str(error.value).replace(",", "").split() if word.isdigit())
+        assert np.abs(given[a] @ given[b] - matrices[left_out]).max() < 1e-9
+
+
+def test_bad_matrices():
+    with pytest.raises(ValueError, match=r"\[n, 3, 3\]"):
+        PointGroup.from_matrices(np.eye(3))
+    with pytest.raises(ValueError, match="n ≥ 1"):
+        PointGroup.from_matrices(np.zeros((0, 3, 3)))
+    with pytest.raises(ValueError, match="matrix 1 is not orthogonal"):
+        PointGroup.from_matrices([np.eye(3), 1.01 * np.diag([1.0, -1, -1])])
+    with pytest.raises(ValueError, match="orthogonal"):
+        PointGroup.from_matrices([np.full((3, 3), np.nan)])
+    with pytest.raises(ValueError, match="matrices 1 and 3 are the same"):
+        PointGroup.from_matrices(explicit("C3")[[0, 1, 2, 1]])
+    with pytest.raises(ValueError, match="is missing"):
+        PointGroup.from_matrices([np.diag([1.0, -1, -1])])
+    with pytest.raises(ValueError, match="not orthogonal"):
+        PointGroup("C3").rotated(2 * np.eye(3))
+
+
+@pytest.mark.parametrize(
+    ("symbol", "near"),
+    [("C4w", "C4v"), ("m3n", "m-3m"), ("D_5x", "D5"), ("Dinfv", "Dinfh"), ("oh", "Oh"), ("-43n", "-43m")],
+)
+def test_unknown_symbols_name_the_nearest(symbol, near):
+    with pytest.raises(ValueError, match="nearest") as error:
+        PointGroup(symbol)
+    assert near in str(error.value).split("nearest are")[1].replace(",", "").split()
+
+
+def test_symbols_that_mean_the_same():
+    same = [("S2", "Ci"), ("C1h", "Cs"), ("S3", "C3h"), ("S5", "C5h"), ("C3i", "S6"), ("C∞v", "Cinfv"), ("m3m", "Oh")]
+    for a, b in same:
+        assert PointGroup(a) == PointGroup(b)
+    for a, b in [("C2v", "C2h"), ("D3", "C3v"), ("S4", "C4"), ("Dinf", "Cinfv")]:
+        assert PointGroup(a) != PointGroup(b)
+    with pytest.raises(ValueError, match="above 240"):
+        PointGroup("C1000v")
+
+
+@pytest.mark.parametrize("name", CONTINUOUS)
+def test_axial_continuous_groups(name):
+    rng = np.random.default_rng(2)
+    q = random_orthogonal(rng)
+    g = PointGroup(name).rotated(q)
+    assert g.order == math.inf
+    assert g.dimension == 1
+    extra = [np.eye(3), *CONTINUOUS[name]]
+    words = [a @ b for a in extra for b in extra]
+    members = [q @ turn([0, 0, 1], rng.uniform(0, 7)) @ w @ q.T for w in words]
+    assert all(g.contains(m) for m in members)
+    for m in map(np.diag, itertools.product([1.0, -1], repeat=3)):
+        inside = any(np.abs((turn([0, 0, 1], a) @ w) - m).max() < 1e-9 for a in (0, np.pi) for w in words)
+        assert g.contains(q @ m @ q.T) == inside
+    assert not g.contains(q @ turn([1, 0, 0], 0.1) @ q.T)
+    assert all(g.contains(g.random_element(rng)) for _ in range(20))
+    with pytest.raises(ValueError, match="continuous"):
+        _ = g.matrices
+
+
+def test_the_spherical_groups():
+    rng = np.random.default_rng(5)
+    for _ in range(10):
+        m = random_rotation(rng)
+        assert PointGroup("SO3").contains(m)
+        assert PointGroup("O3").contains(-m)
+        assert not PointGroup("SO3").contains(-m)
+    elements = np.array([PointGroup("O3").random_element(rng) for _ in range(2000)])
+    assert abs(np.mean(np.linalg.det(elements))) < 0.1
+    assert np.abs(elements.mean(0)).max() < 0.06
+    assert np.abs((elements**2).mean(0) - 1 / 3).max() < 0.03
+
+
+def test_containment():
+    inside = [("Oh", "D4h"), ("Oh", "Td"), ("Ih", "Th"), ("I", "T"), ("D6h", "D3d"), ("Dinfh", "D7d"), ("Cinfv", "C9v"),
+              ("Dinf", "Cinf"), ("O3", "Dinfh"), ("SO3", "I"), ("SO3", "Dinf"), ("O3", "SO3")]  # fmt: skip
+    outside = [("Td", "O"), ("O", "Oh"), ("Oh", "D6h"), ("D6h", "Dinfh"), ("Cinfv", "C3h"), ("SO3", "Cs"), ("SO3", "O3"),
+               ("Dinf", "Cinfv"), ("Dinfh", "T"), ("I", "O")]  # fmt: skip
+    q = random_orthogonal(np.random.default_rng(8))
+    for big, small in inside:
+        assert PointGroup(big).rotated(q).contains_group(PointGroup(small).rotated(q)), (big, small)
+    for big, small in outside:
+        assert not PointGroup(big).rotated(q).contains_group(PointGroup(small).rotated(q)), (big, small)
+    assert not PointGroup("Oh").contains_group(PointGroup("C4v").rotated(turn([0, 0, 1], 0.2)))
+
+
+def test_names_of_elements():
+    names = PointGroup("Td").element_names
+    assert "C3 about [111]" in names
+    assert "mirror ⊥ [1-10]" in names
+    assert "S4 about [001]" in names
+    for group in ("Td", "Oh", "D6h", "S8", "Ih", "D5d"):
+        g = PointGroup(group)
+        assert len(set(g.element_names)) == g.order
+        for name, m in zip(g.element_names, g.matrices, strict=True):
+            kind = name.split()[0]
+            assert (np.linalg.det(m) > 0) == (kind[0] == "C" or kind == "identity")
+            if kind[0] in "CS":
+                fold = int(kind[1:].split("^")[0])
+                assert np.abs(np.linalg.matrix_power(m, fold) - np.eye(3)).max() < 1e-9 or (kind[0] == "S" and fold % 2)
+                assert min(np.abs(np.linalg.matrix_power(m, k) - np.eye(3)).max() for k in range(1, fold)) > 1e-3
+    shuffled = PointGroup.from_matrices(PointGroup("Td").matrices[::-1])
+    assert shuffled.element_names == names[::-1]
