@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import itertools
+import os
 import platform
 import sys
 import time
@@ -211,7 +212,7 @@ def device_name(device: str) -> str:
         return torch.cuda.get_device_name()
     cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")]
-    return f"{models[0] if models else platform.processor()}, {torch.get_num_threads()} thread(s)"
+    return f"{models[0] if models else platform.processor()}, {torch.get_num_threads()} thread(s), load average {os.getloadavg()[0]:.1f}"
 
 
 def main() -> None:
