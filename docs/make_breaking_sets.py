@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from pyg_symbreak.breaking import BreakingSet, breaking_set, breaking_sets
-from pyg_symbreak.diagnosis import hermann_mauguin
 from pyg_symbreak.groups import PointGroup
 
 DOCS = Path(__file__).parent
@@ -72,13 +71,13 @@ def rows() -> list[tuple[str, list[str]]]:
 def _cells(group: PointGroup) -> list[str]:
     sets = breaking_sets(group)
     found = sets[0]
-    symbol = hermann_mauguin(group)
+    symbol = group.hermann_mauguin
     chiral = PointGroup("SO3").contains_group(group)
     return [
         f"**{pretty(group.schoenflies)}**" + (f"<br>{symbol}" if symbol else ""),
         _number(group.order),
         pretty(group.normalizer().schoenflies),
-        _complements(group, sets) if found.ideal else "none",
+        _complements(sets) if found.ideal else "none",
         _number(found.size),
         _irreps(found),
         _kind(found),
@@ -86,21 +85,10 @@ def _cells(group: PointGroup) -> list[str]:
     ]
 
 
-def _complements(group: PointGroup, sets: list[BreakingSet]) -> str:
+def _complements(sets: list[BreakingSet]) -> str:
     """Names of the complements, with their numbers where there are several classes of a name."""
-    classes = {_class(x.complement, group): x.complement.schoenflies for x in sets}
-    counts = Counter(classes.values())
+    counts = Counter(x.complement.schoenflies for x in sets)
     return ", ".join(pretty(name) + (f" ×{n}" if n > 1 else "") for name, n in sorted(counts.items()))
-
-
-def _class(complement: PointGroup, group: PointGroup) -> object:
-    """What tells apart the classes of complements: in a continuous normalizer, their elements up to turns about z."""
-    if group.is_finite or complement.dimension:
-        return complement
-    along = complement.components @ group.axis
-    kinds = np.column_stack([np.linalg.det(complement.components), np.trace(complement.components, axis1=1, axis2=2)])
-    keys = np.column_stack([kinds, along @ group.axis]) if group.dimension == 1 else kinds
-    return complement.schoenflies, tuple(sorted(map(tuple, (keys.round(6) + 0.0).tolist())))
 
 
 def _chiral(group: PointGroup) -> str:

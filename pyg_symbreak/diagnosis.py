@@ -16,7 +16,6 @@ from torch_geometric.data import Data
 from pyg_symbreak.breaking import BreakingSet, breaking_set
 from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.groups import PointGroup
-from pyg_symbreak.groups._catalog import _HERMANN_MAUGUIN
 from pyg_symbreak.losses import curie_residual
 from pyg_symbreak.structures import check_structure, match_atoms
 
@@ -394,11 +393,6 @@ def _molecular_displacements(parent: Atoms, target: Atoms) -> Tensor:
 # ---------------------------------------------------------------------- in words and in plain data
 
 
-def hermann_mauguin(group: PointGroup) -> str | None:
-    """The Hermann–Mauguin symbol of a crystallographic point group, None for the others."""
-    return next((symbol for symbol, name in _HERMANN_MAUGUIN.items() if name == group.schoenflies), None)
-
-
 def label_inside(group: PointGroup, subgroup: PointGroup) -> str:
     """The label, among the subgroups of a finite group, of the class that a subgroup is in; else its symbol."""
     if not group.is_finite:
@@ -413,7 +407,7 @@ def describe_group(group: PointGroup) -> dict[str, Any]:
     """Name and order of a point group as plain data; the order of a continuous group is None."""
     return {
         "schoenflies": group.schoenflies,
-        "hermann_mauguin": hermann_mauguin(group),
+        "hermann_mauguin": group.hermann_mauguin,
         "order": finite_or_none(group.order),
     }
 
@@ -448,7 +442,7 @@ def _order(group: PointGroup) -> str:
 
 
 def _named(group: PointGroup, label: str | None = None) -> str:
-    symbol = hermann_mauguin(group)
+    symbol = group.hermann_mauguin
     return f"{label or group.schoenflies} ({symbol + ', ' if symbol else ''}{_order(group)})"
 
 

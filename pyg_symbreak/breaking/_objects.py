@@ -178,13 +178,28 @@ def _vectors(h: PointGroup, terms: tuple[Term, ...]) -> Iterator[np.ndarray]:
 
 
 def object_candidates(h: PointGroup, l_max: int = 8, most_terms: int = 3) -> Iterator[Candidate]:
-    """Generic vectors that a closed group H fixes, in sums of irreps, lowest irreps first."""
+    """Vectors that a closed group H fixes, in sums of irreps, lowest irreps first.
+
+    Of each sum first the vectors that small rotations outside H move most, then one with full and unequal
+    coordinates: the others may lie on symmetric directions.
+    """
     fixed = [(l, p) for l in range(l_max + 1) for p in (1, -1) if (l, p) != (0, 1) and len(fixed_vectors(h, (l, p)))]
     sums = [c for n in range(1, most_terms + 1) for c in itertools.combinations_with_replacement(fixed, n)]
     for terms in [((0, 1),), *sorted(sums, key=cost)]:
-        vectors = list(_vectors(h, terms))
-        # full and unequal coordinates: the others lie on symmetric directions
-        yield Candidate(terms, max(vectors, key=lambda v: (np.count_nonzero(v), len(set(np.round(np.abs(v), 6))))))
+        vectors = np.array(list(_vectors(h, terms)))
+        order = np.argsort(-np.round(_stiffness(terms, vectors, h.dimension), 6), kind="stable")[:3]
+        generic = max(vectors, key=lambda v: (np.count_nonzero(v), len(set(np.round(np.abs(v), 6)))))
+        for vector in [*vectors[order], generic]:
+            yield Candidate(terms, vector)
+
+
+def _stiffness(terms: tuple[Term, ...], vectors: np.ndarray, dimension: int) -> np.ndarray:
+    """How far an infinitesimal rotation moves each vector [n, dim] at least, besides those of a ``dimension``."""
+    step = 1e-4
+    turns = np.array([[rotation(axis, s * step) for s in (1, -1)] for axis in np.eye(3)])
+    d = irreps_matrices(irreps_of(terms), turns.reshape(6, 3, 3)).reshape(3, 2, vectors.shape[1], -1)
+    velocities = np.einsum("aij,nj->nia", (d[:, 0] - d[:, 1]) / (2 * step), vectors)
+    return np.sort(np.linalg.svd(velocities, compute_uv=False), axis=1)[:, min(dimension, velocities.shape[1] - 1, 2)]
 
 
 # ---------------------------------------------------------------------- stabilizers in continuous groups

@@ -456,8 +456,14 @@ def _axial_complements(n: PointGroup, s: PointGroup, k: PointGroup) -> list[Poin
     frame, plain = structure(name), PointGroup(name)
     inside = [i for i, m in enumerate(frame.elements) if n.contains(m)]
     s_in = [i for i in inside if s.contains(frame.elements[i])]
-    found = frame.group.complements(inside, s_in, plain.indices_of(k))
-    return [PointGroup.from_matrices(frame.elements[list(h)]) for h in found]
+    found: list[PointGroup] = []
+    for indices in frame.group.complements(inside, s_in, plain.indices_of(k)):
+        h = PointGroup.from_matrices(frame.elements[list(indices)])
+        if not _horizontal_axes(k):  # then K stays the same under rotations about z
+            h = h.rotated(_upright(h, 1).T)
+        if h not in found:
+            found.append(h)
+    return found
 
 
 def _spherical_complements(n: PointGroup, s: PointGroup, k: PointGroup) -> list[PointGroup]:

@@ -16,7 +16,7 @@ import numpy as np
 
 __all__ = ["Standard", "axis_and_angle", "parse_symbol", "rotation", "standard"]
 
-_HERMANN_MAUGUIN = {
+HERMANN_MAUGUIN = {
     "1": "C1", "-1": "Ci", "2": "C2", "m": "Cs", "2/m": "C2h", "222": "D2", "mm2": "C2v", "mmm": "D2h",
     "4": "C4", "-4": "S4", "4/m": "C4h", "422": "D4", "4mm": "C4v", "-42m": "D2d", "4/mmm": "D4h",
     "3": "C3", "-3": "S6", "32": "D3", "3m": "C3v", "-3m": "D3d",
@@ -72,8 +72,8 @@ def parse_symbol(symbol: str) -> str:
         The symbol is not that of a point group; the message names the nearest ones.
     """
     name = str(symbol).strip().replace(" ", "").replace("_", "").replace("∞", "inf")
-    if name in _HERMANN_MAUGUIN:
-        return _HERMANN_MAUGUIN[name]
+    if name in HERMANN_MAUGUIN:
+        return HERMANN_MAUGUIN[name]
     name = _ALIASES.get(name, name)
     if name in _FIXED or name in _AXIAL:
         return name
@@ -90,7 +90,7 @@ def parse_symbol(symbol: str) -> str:
     known = [
         *_FIXED,
         *_AXIAL,
-        *_HERMANN_MAUGUIN,
+        *HERMANN_MAUGUIN,
         *(f"{f}{n}{s}" for f in "CD" for n in range(2, 9) for s in ("", "v", "h", "d")),
     ]
     known = [k for k in known if not re.fullmatch(r"C\d+d|D\d+v", k)] + [f"S{n}" for n in range(4, 13, 2)]

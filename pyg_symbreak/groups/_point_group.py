@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._catalog import Standard, axis_and_angle, candidates, parse_symbol, rotation, standard
+from ._catalog import HERMANN_MAUGUIN, Standard, axis_and_angle, candidates, parse_symbol, rotation, standard
 from ._finite import FiniteGroup, Subgroup
 
 __all__ = ["PointGroup"]
@@ -96,6 +96,11 @@ class PointGroup:
         return cls._oriented(name, frame, index)
 
     # ------------------------------------------------------------------ elements
+
+    @property
+    def hermann_mauguin(self) -> str | None:
+        """The Hermann–Mauguin symbol of a crystallographic group, None for the others."""
+        return next((symbol for symbol, name in HERMANN_MAUGUIN.items() if name == self.schoenflies), None)
 
     @property
     def order(self) -> int | float:
