@@ -212,7 +212,8 @@ def device_name(device: str) -> str:
         return torch.cuda.get_device_name()
     cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
     models = [line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")]
-    return f"{models[0] if models else platform.processor()}, {torch.get_num_threads()} thread(s), load average {os.getloadavg()[0]:.1f}"
+    model = models[0] if models else platform.processor()
+    return f"{model}, {torch.get_num_threads()} thread(s), load average {os.getloadavg()[0]:.1f}"
 
 
 def main() -> None:

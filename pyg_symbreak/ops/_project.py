@@ -131,7 +131,7 @@ def _multiply_term(table: Tensor, x: Tensor, out: Tensor, mul: int, dim: int, co
     """Multiply vectors x [mul · dim, n] by a matrix for each n, in the rows from `column` of the table [S, n]."""
     matrix = table[column : column + dim * dim].view(dim, dim, -1)
     rows = (matrix.transpose(0, 1) if transpose else matrix).unbind()
-    parts, totals = (t.view(mul, dim, -1).unbind(1) for t in (x, out))
+    parts, totals = (t.view(mul, dim, t.shape[1]).unbind(1) for t in (x, out))
     for row, total in zip(rows, totals, strict=True):
         weights = row.unbind()
         torch.mul(parts[0], weights[0], out=total)

@@ -157,6 +157,7 @@ def test_nothing_to_project():
     assert orbit_project(torch.zeros(0, 3), empty, "1o").shape == (0, 3)
     one = Orbits.from_group(torch.zeros(4, 1, dtype=torch.long), elements)
     assert orbit_project(torch.zeros(1, 0), one, "").shape == (1, 0)
+    assert orbit_project(torch.ones(1, 1), one, "0x1o+0e+0x2e").tolist() == [[1.0]]
     joined = Orbits.cat([empty, one, empty, one])
     x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(orbit_project(x, joined, "1o"), x * torch.tensor([0.0, 0.0, 1.0]), atol=1e-6, rtol=0)
