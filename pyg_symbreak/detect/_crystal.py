@@ -6,12 +6,18 @@ from dataclasses import replace
 import moyopy
 import numpy as np
 import torch
+from ase import Atoms
 from scipy.spatial import cKDTree
 
 from pyg_symbreak.detect._input import Structure
 from pyg_symbreak.detect._symmetry import SpaceGroup, Symmetry
+from pyg_symbreak.structures import neighbor_pairs
 
 logging.getLogger("moyo").addHandler(logging.NullHandler())  # heard by those who set up logging
+
+
+SAFE = 8.0
+"""moyo's tolerance is kept this much below the shortest distance: far above that its search may not end."""
 
 
 def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
@@ -20,16 +26,22 @@ def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
     Raises
     ------
     ValueError
-        One direction only is periodic, the cell is thinner than the tolerance allows, or no set of
-        operations that fit within `symprec` is found.
+        The cell is thinner than the tolerance allows, the tolerance is larger than distances between atoms allow, or
+        no set of operations that fit within `symprec` is found.
     """
     cell, origin = _lattice(structure)
     is_slab = not structure.pbc.all()
     thickness = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     if thickness.min() <= 4 * symprec:
         raise ValueError(f"the cell is {thickness.min():.2g} Å thin, too thin for symprec = {symprec:g} Å")
+    shortest = _shortest_distance(structure, SAFE * symprec)
+    if shortest <= 2 * symprec:
+        raise ValueError(
+            f"symprec = {symprec:g} Å is too large: two atoms are {shortest:.3g} Å apart, and for "
+            "unambiguous images it must be below half of that"
+        )
     fractional = (structure.positions - origin) @ np.linalg.inv(cell)
-    tolerance = symprec
+    tolerance = min(symprec, shortest / SAFE)
     for _ in range(24):  # moyo's tolerance bounds other distances: here no atom misses by more than symprec
         dataset = _moyo(cell, fractional, structure, tolerance)
         integer, shifts = _operations(dataset, is_slab)
@@ -50,6 +62,14 @@ def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
         space_group=None if is_slab else kind,
         layer_group=kind if is_slab else None,
     )
+
+
+def _shortest_distance(structure: Structure, cutoff: float) -> float:
+    """Shortest distance, Å, between two atoms or an atom and its image; the cutoff if all are longer."""
+    atoms = Atoms(structure.kinds, structure.positions, cell=structure.cell, pbc=structure.pbc)
+    source, target, shift = neighbor_pairs(atoms, cutoff)
+    apart = structure.positions[target] - structure.positions[source] + shift @ structure.cell
+    return float(np.linalg.norm(apart, axis=1).min(initial=cutoff))
 
 
 def crystal_levels(structure: Structure, limit: float) -> list[Symmetry]:
@@ -107,11 +127,6 @@ def _lattice(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
     pbc = structure.pbc
     if pbc.all():
         return structure.cell, np.zeros(3)
-    if pbc.sum() < 2:
-        raise ValueError(
-            f"pbc = {pbc.tolist()}: structures that are periodic in one direction only (rods) are not "
-            "supported; set all three to False to treat a fragment as a molecule"
-        )
     plane = structure.cell[pbc]
     normal = np.cross(*plane)
     normal /= np.linalg.norm(normal)

@@ -39,6 +39,11 @@ def read_structure(x: Data | Atoms, features: Sequence[str], symprec: float) -> 
         raise TypeError(f"x must be a PyG Data or an ase.Atoms, got {type(x).__name__}")
     if not symprec > 0:
         raise ValueError(f"symprec must be a positive distance in Å, got {symprec}")
+    if getattr(x, "pbc", None) is not None and np.sum(np.asarray(x.pbc)) == 1:
+        raise ValueError(
+            f"pbc = {np.asarray(x.pbc).tolist()}: structures that are periodic in one direction only (rods) are not "
+            "supported; set all three to False to treat a fragment as a molecule"
+        )
     atoms = check_structure(x)
     _check_resolution(x, atoms.positions, symprec)
     columns = [atoms.numbers, *(feature(x, name, len(atoms)) for name in features)]
