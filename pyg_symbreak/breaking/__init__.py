@@ -1,5 +1,15 @@
 """Sets of symmetry breaking objects, and the other ways to break symmetry."""
 
+from ._abstract import CosetBreakingSet, coset_breaking_set
+from ._analysis import SetAnalysis, analyze_set
 from ._sets import BreakingSet, breaking_set, breaking_sets
 
-__all__ = ["BreakingSet", "breaking_set", "breaking_sets"]
+__all__ = [
+    "BreakingSet",
+    "CosetBreakingSet",
+    "SetAnalysis",
+    "analyze_set",
+    "breaking_set",
+    "breaking_sets",
+    "coset_breaking_set",
+]
