@@ -305,7 +305,7 @@ def table(title: str, rows: list[dict]) -> Table:
     """A table for the terminal."""
     out = Table(title=title, title_justify="left")
     for key in rows[0]:
-        out.add_column(key, justify="right")
+        out.add_column(key, justify="right", no_wrap=key == "phase")
     for row in rows:
         out.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
     return out
