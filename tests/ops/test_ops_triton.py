@@ -15,7 +15,7 @@ TYPES = {torch.float32: "*fp32", torch.float64: "*fp64", torch.bfloat16: "*bf16"
 
 def test_kernels_under_the_interpreter():
     script = Path(__file__).with_name("triton_interpreted.py")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(script)]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(script)]
     done = subprocess.run(
         command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False
     )
