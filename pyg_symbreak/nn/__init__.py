@@ -3,6 +3,17 @@
 from pyg_symbreak.nn.breaking_conv import BreakingConv
 from pyg_symbreak.nn.edge_embedding import EdgeEmbedding
 from pyg_symbreak.nn.gated_network import GatedNetwork
+from pyg_symbreak.nn.orbit_aggregation import OrbitAggregation
+from pyg_symbreak.nn.orbit_exchange import OrbitExchange
+from pyg_symbreak.nn.orbit_project import OrbitProject
 from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
 
-__all__ = ["BreakingConv", "EdgeEmbedding", "GatedNetwork", "SymmetricPowers"]
+__all__ = [
+    "BreakingConv",
+    "EdgeEmbedding",
+    "GatedNetwork",
+    "OrbitAggregation",
+    "OrbitExchange",
+    "OrbitProject",
+    "SymmetricPowers",
+]
