@@ -32,6 +32,9 @@ class AddSymmetryBreaking(BaseTransform):
     any structure of the same shape in any orientation; the answers that the others give are the images of the first
     under S.
 
+    The object belongs to the whole structure and S is a point group: pure translations that carry a supercell into
+    itself are not broken.
+
     With ``choose="sample"`` and no seed this is a random transform (``transform=``), else a deterministic one
     (``pre_transform=``).
 
