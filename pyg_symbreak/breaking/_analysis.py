@@ -69,8 +69,8 @@ class SetAnalysis:
         if math.isinf(self.size):
             lines.append(f"Closed under the normalizer of {s} in {self.smallest.parent.schoenflies} it is infinite.")
         else:
-            grown = "Closed as given" if self.closed else "Not closed under the normalizer; closed"
-            lines.append(f"{grown}, it has {self.size} objects in {self.degeneracy} orbits of {s}.")
+            grown = "The set is closed and has" if self.closed else "The set is not closed; closed, it has"
+            lines.append(f"{grown} {self.size} objects; orbits of {s}: {self.degeneracy}.")
         if self.ideal:
             lines.append("Ideal: any object may be used in any frame.")
         elif self.smallest.size < self.size or not self.breaking:
@@ -129,7 +129,7 @@ def analyze_set(
     given = _distinct(rows, tolerance)
     movers = _movers(given, irreps, group, keep, parent, tolerance)
     closed = given if movers is None else _distinct(_images(given, irreps, movers), tolerance)
-    moved = _images(closed, irreps, group.matrices).reshape(group.order, *closed.shape)
+    moved = _images(closed, irreps, group.matrices).reshape(len(group.matrices), *closed.shape)
     fixed = np.linalg.norm(moved - closed, axis=2) < tolerance  # [order, size]
     stabilizers = [tuple(np.flatnonzero(column).tolist()) for column in fixed.T]
 
@@ -138,7 +138,7 @@ def analyze_set(
         raise ValueError("an object is nearly symmetric: what fixes it within the tolerance is not a group")
     conjugates = FiniteGroup(group.table).conjugates(group.indices_of(keep))
     exact = set(stabilizers) <= set(conjugates)
-    degeneracy = math.inf if movers is None else sum(map(len, stabilizers)) // int(group.order)
+    degeneracy = math.inf if movers is None else sum(map(len, stabilizers)) // len(group.matrices)
     return SetAnalysis(
         size=math.inf if movers is None else len(closed),
         closed=movers is not None and len(closed) == len(given),

@@ -292,23 +292,27 @@ def _turn_to_z(axis: np.ndarray) -> np.ndarray:
 
 
 def _covariant_axis(candidate: Candidate) -> np.ndarray | None:
-    """An axis that every element of O(3) that fixes the vector must keep, or None where none was found."""
+    """An axis that every element of O(3) that fixes the vector must keep, or None where none was found.
+
+    It is a vector of the sum, or an eigenvector of a symmetric tensor of even parity that is made of the sum. (One of
+    odd parity will not do: an improper element that fixes it may exchange eigenvectors of opposite eigenvalues.)
+    """
     pieces = torch.split(torch.from_numpy(candidate.vector), [2 * l + 1 for l, _ in candidate.terms])
-    to_matrix = o3.wigner_3j(1, 1, 2, dtype=torch.float64)
-    for (l, _), piece in zip(candidate.terms, pieces, strict=True):
+    parts = list(zip(candidate.terms, pieces, strict=True))
+    for (l, _), u in parts:
         if l == 1:
-            return piece.numpy() / np.linalg.norm(piece.numpy())
-    for (l1, _), u in zip(candidate.terms, pieces, strict=True):
-        for (l2, _), v in zip(candidate.terms, pieces, strict=True):
-            if l1 == 2:
-                tensor = torch.einsum("ijk,k->ij", to_matrix, u)
-            elif abs(l1 - l2) <= 2 <= l1 + l2:
-                w = torch.einsum("ijk,i,j->k", o3.wigner_3j(l1, l2, 2, dtype=torch.float64), u, v)
-                tensor = torch.einsum("ijk,k->ij", to_matrix, w)
-            else:
-                continue
-            values, vectors = np.linalg.eigh(tensor.numpy())
-            gaps = np.diff(values)
-            if gaps.max() > 1e-4:  # the eigenvalue farthest from the others belongs to the axis
-                return vectors[:, 0] if gaps[0] > gaps[1] else vectors[:, 2]
+            return u.numpy() / np.linalg.norm(u.numpy())
+    tensors = [u for (l, p), u in parts if (l, p) == (2, 1)]
+    tensors += [
+        torch.einsum("ijk,i,j->k", o3.wigner_3j(l1, l2, 2, dtype=torch.float64), u, v)
+        for (l1, p1), u in parts
+        for (l2, p2), v in parts
+        if p1 == p2 and abs(l1 - l2) <= 2 <= l1 + l2
+    ]
+    to_matrix = o3.wigner_3j(1, 1, 2, dtype=torch.float64)
+    for tensor in tensors:
+        values, vectors = np.linalg.eigh(torch.einsum("ijk,k->ij", to_matrix, tensor).numpy())
+        gaps = np.diff(values)
+        if gaps.max() > 1e-4:  # the eigenvalue farthest from the others belongs to the axis
+            return vectors[:, 0] if gaps[0] > gaps[1] else vectors[:, 2]
     return None

@@ -179,8 +179,8 @@ def test_the_spherical_groups():
 def test_containment():
     inside = [("Oh", "D4h"), ("Oh", "Td"), ("Ih", "Th"), ("I", "T"), ("D6h", "D3d"), ("Dinfh", "D7d"), ("Cinfv", "C9v"),
               ("Dinf", "Cinf"), ("O3", "Dinfh"), ("SO3", "I"), ("SO3", "Dinf"), ("O3", "SO3")]  # fmt: skip
-    outside = [("Td", "O"), ("O", "Oh"), ("Oh", "D6h"), ("D6h", "Dinfh"), ("Cinfv", "C3h"), ("SO3", "Cs"), ("SO3", "O3"),
-               ("Dinf", "Cinfv"), ("Dinfh", "T"), ("I", "O")]  # fmt: skip
+    outside = [("Td", "O"), ("O", "Oh"), ("Oh", "D6h"), ("D6h", "Dinfh"), ("Cinfv", "C3h"), ("SO3", "Cs"),
+               ("SO3", "O3"), ("Dinf", "Cinfv"), ("Dinfh", "T"), ("I", "O")]  # fmt: skip
     q = random_orthogonal(np.random.default_rng(8))
     for big, small in inside:
         assert PointGroup(big).rotated(q).contains_group(PointGroup(small).rotated(q)), (big, small)
