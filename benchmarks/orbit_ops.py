@@ -2,7 +2,8 @@
 
 Two questions: what mean-and-broadcast over orbits costs, forward and backward, against a copy of the same bytes
 and against the scatters that do the same; and what the projection of vectors on symmetric ones costs for graphs
-of the group O_h, against the sum over group elements written in the usual ways. Contestants take turns; the time
+of the group O_h, against the sum over group elements written in the usual ways. What does not depend on the
+features (orbits, table, matrices, permutations) is built before the clock starts. Contestants take turns; the time
 of each is its best. On the CPU the first question is asked twice: with fresh memory, where the system hands out
 and clears the pages of each large result, and with warm memory, where the allocator keeps them.
 """

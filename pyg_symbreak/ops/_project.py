@@ -100,7 +100,8 @@ def _project_torch(
 ) -> Tensor:
     """To the representative, mean over the orbit, and back, in slices of nodes that fit in cache.
 
-    A slice is transposed, so that each step of a matrix product is one multiply-add along all its nodes.
+    A slice is transposed, so that each step of a matrix product is one multiply-add along all its nodes. The
+    matrices of the nodes are gathered once for both ways, which costs as many numbers a node as a row of the table.
     """
     table = table.t().contiguous()
     terms = list(zip(muls, dims, columns, strict=True))
@@ -115,15 +116,14 @@ def _project_torch(
             _multiply_term(transport, part, target, *term, transpose)
         return result.t()
 
+    transports = [table.index_select(1, coset[rows]) for rows in slices]
     local = torch.empty_like(x, dtype=table.dtype)
-    for rows in slices:
-        source = x[rows].t().contiguous().to(table.dtype)
-        local[rows] = multiply(table.index_select(1, coset[rows]), source, transpose=True)
+    for rows, transport in zip(slices, transports, strict=True):
+        local[rows] = multiply(transport, x[rows].t().contiguous().to(table.dtype), transpose=True)
     mean = embedding_bag(order, local, offsets[:-1], mode="mean").t().contiguous()
     out = torch.empty_like(x)
-    for rows in slices:
-        source = mean.index_select(1, node[rows])
-        out[rows] = multiply(table.index_select(1, coset[rows]), source, transpose=False)
+    for rows, transport in zip(slices, transports, strict=True):
+        out[rows] = multiply(transport, mean.index_select(1, node[rows]), transpose=False)
     return out
 
 
