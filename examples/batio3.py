@@ -38,7 +38,7 @@ from pyg_symbreak.structures import apply_distortion, irreps_to_strain, strain_t
 from pyg_symbreak.transforms import AddSymmetryBreaking, NeighborList
 
 COLORS = {"tetragonal": "#d1495b", "orthorhombic": "#00798c", "rhombohedral": "#edae49"}
-console = Console()
+console = Console(width=max(Console().width, 100))
 
 
 def with_features(data: Data, cutoff: float) -> Data:
@@ -193,7 +193,7 @@ def evaluate(phases: Phases, model: GatedNetwork) -> tuple[list[dict], list[Atom
                 "domains": len(distinct(y)),
                 "rms error (Å)": (y - exact_y).square().sum(2).mean(1).sqrt().max().item(),
                 "strain error": (strain - exact_strain).abs().max().item(),
-                "found": sorted({detect_symmetry(atoms, 1e-3).space_group.number for atoms in predicted}),
+                "space groups": sorted({detect_symmetry(atoms, 1e-3).space_group.number for atoms in predicted}),
                 "measured": int(target.spacegroup),
             }
         )
@@ -266,7 +266,7 @@ def draw_domains(axes: plt.Axes, phases: Phases, displacements: list[Tensor]) ->
     axes.legend(
         loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=3, frameon=False, handletextpad=0.1, columnspacing=0.8
     )
-    axes.set_title("Predicted polarization of all domains\n(rings: exact)")
+    axes.set_title("Predicted polarization (Ti against O)\nof all domains; rings: exact", fontsize=11)
 
 
 def draw_cell(axes: plt.Axes, cubic: Data, y: Tensor, name: str) -> None:

@@ -344,7 +344,7 @@ def _smallest_set(group: PointGroup, keep: PointGroup, lost_translations: int) -
     if lost_translations:
         return None, (
             f"The target loses {lost_translations} translations of the input's cell. An object of the whole graph is "
-            "left as it is by all translations, so the object must live on the nodes; or use the input's smallest cell."
+            "left as it is by all translations; one that breaks them must be a feature that differs from node to node."
         )
     try:
         found = breaking_set(group, keep)

@@ -180,7 +180,7 @@ def test_other_errors(tmp_path):
     for choice in ("'C2v[001]m[010]'", "'C2v[001]m[110]'", "'C2v[011]'"):
         assert choice in ambiguous
     assert "nearest" in error("group", "Q7")
-    assert "not a subgroup of SO3" in error("group", "Oh", "--parent", "SO3")
+    assert "break its rotations, O" in error("group", "Oh", "--parent", "SO3")
 
 
 def test_runs_as_a_module():

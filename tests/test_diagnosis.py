@@ -117,7 +117,7 @@ def test_target_that_breaks_a_translation():
     assert found.lost_translations == 1
     assert not found.representable
     assert found.breaking is None
-    assert "nodes" in found.explanation
+    assert "from node to node" in found.explanation
     assert found.residual == pytest.approx(0.02)
     assert found.keep.schoenflies == "D4h"
     assert json.loads(json.dumps(found.to_dict()))["breaking_set"] is None

@@ -112,9 +112,10 @@ class BreakingSet:
             return f"Ideal: the objects are one orbit of {s}, and {kept}; any of them may be used in any frame."
         if self._motions is None:
             return (
-                f"No finite equivariant set takes {s} to {k} in {self.parent.schoenflies}: the rotations that commute "
-                f"with {s} meet it in more than {k}. Sample the continuous set, keep all proper rotations of {s}, "
-                "take a finite parent group, or use a set that depends on the input itself (canonicalization)."
+                f"No finite equivariant set takes {s} to {k} in {self.parent.schoenflies}: the normalizer of {s} holds "
+                f"all rotations about its axis, which carry an object to infinitely many unless {k} holds all proper "
+                f"rotations of {s}. Sample the continuous set, keep those rotations, take a finite parent group, or "
+                "use a set that depends on the input itself (canonicalization)."
             )
         return (
             f"Not ideal: {s} has no complement above {k} in its normalizer in {self.parent.schoenflies}; the smallest "
@@ -178,6 +179,8 @@ def breaking_sets(
 
     Parameters, and errors, as in `breaking_set`.
     """
+    if not isinstance(group, PointGroup):
+        raise TypeError(f"group must be a PointGroup, got {group!r}; a symbol makes one: PointGroup('Oh')")
     whole = parent_group(parent)
     require_inside(group, whole)
     kept = _resolve(group, keep)
@@ -196,6 +199,8 @@ def _resolve(group: PointGroup, keep: PointGroup | str | None) -> PointGroup:
         return PointGroup("C1").rotated(group.frame)
     if isinstance(keep, str):
         return group.subgroup(keep)
+    if not isinstance(keep, PointGroup):
+        raise TypeError(f"keep must be a PointGroup or a symbol, got {keep!r}")
     if not group.contains_group(keep):
         raise ValueError(
             f"keep: {keep.schoenflies}, as oriented here, is not a subgroup of the symmetry {group.schoenflies}; "

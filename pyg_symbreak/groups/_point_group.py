@@ -278,6 +278,13 @@ class PointGroup:
             )
         return next(iter(found.values()))
 
+    def rotations(self) -> PointGroup:
+        """The subgroup of proper rotations, S ∩ SO(3), in this group's orientation."""
+        if self.is_finite:
+            return _subset(self, np.linalg.det(self.matrices) > 0)
+        proper = {"Cinfv": "Cinf", "Cinfh": "Cinf", "Dinfh": "Dinf", "O3": "SO3"}
+        return self._oriented(proper.get(self.schoenflies, self.schoenflies), self.frame)
+
     def indices_of(self, subgroup: PointGroup) -> Subgroup:
         """The positions in ``matrices`` of the elements of a subgroup, sorted.
 
@@ -420,6 +427,11 @@ def parent_group(parent: str | PointGroup) -> PointGroup:
 
 def require_inside(group: PointGroup, parent: PointGroup) -> None:
     """Raise a ValueError unless ``group`` is a subgroup of ``parent``."""
+    if parent.schoenflies == "SO3" and group.rotations() != group:
+        raise ValueError(
+            f"{group.schoenflies} has improper elements, which a network equivariant under SO(3) does not know of: "
+            f"break its rotations, {group.rotations().schoenflies} = group.rotations()"
+        )
     if not parent.contains_group(group):
         raise ValueError(f"{group.schoenflies}, as oriented here, is not a subgroup of {parent.schoenflies}")
 

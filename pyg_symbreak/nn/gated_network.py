@@ -159,6 +159,13 @@ class GatedNetwork(nn.Module):
             raise ValueError(
                 "data has an object breaking but the network no irreps_breaking: give it the object's irreps"
             )
+        named = data.breaking_irreps if "breaking_irreps" in data else []
+        for irreps in {named} if isinstance(named, str) else set(named):
+            if o3.Irreps(irreps).simplify() != o3.Irreps(self.irreps_breaking).simplify():
+                raise ValueError(
+                    f"the object breaking has irreps {irreps}, the network irreps_breaking {self.irreps_breaking}: "
+                    "give the network those of the objects, and all objects common ones (irreps=... of the transform)"
+                )
         num_nodes, num_graphs = data.x.size(0), 1 if data.batch is None else data.num_graphs
         if breaking.dim() != 2 or breaking.size(1) != self.dim_breaking:
             raise ValueError(

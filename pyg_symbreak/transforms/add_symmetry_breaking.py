@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from typing import Literal
 
@@ -17,9 +18,13 @@ from torch_geometric.transforms import BaseTransform
 from pyg_symbreak.breaking import BreakingSet, breaking_set
 from pyg_symbreak.detect import GraphSymmetry, Symmetry, detect_symmetry
 from pyg_symbreak.groups import PointGroup
+from pyg_symbreak.groups._catalog import parse_symbol
+from pyg_symbreak.groups._point_group import parent_group
 from pyg_symbreak.structures import to_ase
 
 __all__ = ["AddSymmetryBreaking"]
+
+RESERVED = ("pos", "z", "x", "y", "cell", "pbc", "batch", "edge_index", "edge_shift", "edge_attr", "symmetry")
 
 
 @functional_transform("add_symmetry_breaking")
@@ -27,10 +32,10 @@ class AddSymmetryBreaking(BaseTransform):
     r"""Attaches an object of the smallest equivariant symmetry breaking set for the symmetry of the structure.
 
     The symmetry S of the structure is detected or read, the set built that breaks it to K, and one object, a vector of
-    e3nn irreps, attached as ``data.breaking`` of shape ``[1, dim]``. A network that is equivariant in the structure
-    and the object together can then give an answer of symmetry K. If the set is ideal any object may be used with
-    any structure of the same shape in any orientation; the answers that the others give are the images of the first
-    under S.
+    e3nn irreps, attached as ``data.breaking`` of shape ``[1, dim]``, its irreps as ``data.breaking_irreps``. A network
+    that is equivariant in the structure and the object together can then give an answer of symmetry K. If the set is
+    ideal any object may be used with any structure of the same shape in any orientation; the answers that the others
+    give are the images of the first under S.
 
     The object belongs to the whole structure and S is a point group: pure translations that carry a supercell into
     itself are not broken.
@@ -46,7 +51,8 @@ class AddSymmetryBreaking(BaseTransform):
     symprec : float or "auto"
         Tolerance of the detection, Å. Where :class:`AddSymmetry` has attached the symmetry, it is not detected again.
     parent : "O3", "SO3" or PointGroup
-        The group that the network is equivariant under.
+        The group that the network is equivariant under. With "SO3" S is the group of the rotations among the
+        symmetries of the structure: such a network does not know of the others.
     choose : "sample", "all" or int
         A random object; or all of them, each on a copy of the structure, returned as one batch in the order of the
         set; or the object of this number.
@@ -90,6 +96,13 @@ class AddSymmetryBreaking(BaseTransform):
     ) -> None:
         if isinstance(choose, str) and choose not in ("sample", "all"):
             raise ValueError(f"choose must be 'sample', 'all' or the number of an object, got {choose!r}")
+        if attr_name in RESERVED:
+            raise ValueError(f"attr_name={attr_name!r} would overwrite that attribute of the structure; choose another")
+        if isinstance(keep, str):
+            parse_symbol(keep.split("[")[0])
+        elif not (keep is None or isinstance(keep, PointGroup)):
+            raise TypeError(f"keep must be a PointGroup or a symbol, got {keep!r}")
+        parent_group(parent)
         self.keep = keep
         self.symprec = symprec
         self.parent = parent
@@ -107,6 +120,8 @@ class AddSymmetryBreaking(BaseTransform):
                 "data has no positions: sets of irreps objects break point groups. For graphs without positions use "
                 "an input-indexed way to break symmetry"
             )
+        if self.parent == "SO3":
+            group = group.rotations()
         found = breaking_set(group, self.keep, self.parent)
         if isinstance(self.keep, str):
             _require_invariant_class(group, found.keep, self.keep)
@@ -122,9 +137,13 @@ class AddSymmetryBreaking(BaseTransform):
 
     def forward(self, data: Data) -> Data | Batch:
         """Attach the object; with ``choose="all"`` return the batch of the structure with each of them."""
+        if not isinstance(data, Data):
+            raise TypeError(f"AddSymmetryBreaking takes a Data, got {type(data).__name__}; see structures.from_ase")
         if isinstance(data, Batch):
             raise ValueError("AddSymmetryBreaking takes one structure, not a batch: use it before batching")
         found = self.breaking_set(data)
+        if self.choose != "sample" and found.size == math.inf:
+            raise ValueError(f"{found} is continuous and cannot be listed: use choose='sample'. {found.explanation}")
         if self.choose == "all":
             return Batch.from_data_list([self._attach(data, found, row[None]) for row in found.objects])
         if self.choose == "sample":
@@ -148,6 +167,7 @@ class AddSymmetryBreaking(BaseTransform):
             out.x = rows if data.get("x") is None else torch.cat([data.x, rows.to(data.x)], dim=1)
         else:
             out[self.attr_name] = row.expand(data.num_nodes, -1) if self.to_nodes else row
+            out[f"{self.attr_name}_irreps"] = self.irreps or str(found.irreps)
         return out
 
     def __repr__(self) -> str:
@@ -219,7 +239,8 @@ def _require_invariant_class(group: PointGroup, keep: PointGroup, label: str) ->
         raise ValueError(
             f"keep={label!r} is ambiguous in a structure of symmetry {group.schoenflies}: rotations that leave the "
             "group as it is exchange several classes of such subgroups, so that a label cannot tell them apart in "
-            "every orientation; give keep as a PointGroup in the frame of the structure"
+            "every orientation; give keep as a PointGroup in the frame of the structure, for example "
+            f"detect_symmetry(data).group.subgroup({label!r})"
         )
 
 

@@ -141,5 +141,5 @@ def test_errors():
         analyze_set([[1.0, 2.0, 3.0]], "1o", PointGroup("Cinfv"))
     with pytest.raises(ValueError, match="choices"):
         analyze_set([[1.0, 2.0, 3.0]], "1o", PointGroup("Oh"), keep="C2v")
-    with pytest.raises(ValueError, match="not a subgroup"):
+    with pytest.raises(ValueError, match="improper elements"):
         analyze_set([[1.0, 2.0, 3.0]], "1o", td, parent="SO3")

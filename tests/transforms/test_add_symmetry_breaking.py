@@ -14,6 +14,7 @@ from pyg_symbreak.breaking import breaking_set
 from pyg_symbreak.datasets import BaTiO3
 from pyg_symbreak.detect import detect_symmetry
 from pyg_symbreak.groups import PointGroup, irreps_matrices
+from pyg_symbreak.nn import GatedNetwork
 from pyg_symbreak.structures import from_ase
 from pyg_symbreak.transforms import AddSymmetry, AddSymmetryBreaking, NeighborList
 
@@ -220,3 +221,45 @@ def test_a_label_that_the_normalizer_exchanges_is_refused():
     kept = next(k for k in group.subgroups() if k.label == labels[0])
     assert AddSymmetryBreaking(keep=kept, choose="all")(data).num_graphs == 2
     assert breaking_set(group, kept).ideal
+
+
+def test_irreps_travel_with_the_object_and_the_network_compares_them():
+    """A polar and an axial vector are equally wide: only their names tell them apart."""
+    hcn, methane = of("HCN"), of("CH4")
+    structures = [AddSymmetryBreaking()(d) for d in (methane, hcn)]
+    assert [d.breaking_irreps for d in structures] == ["1x1o", "1x1e"]
+    for d in structures:
+        d.x = torch.ones(d.num_nodes, 1, dtype=torch.float64)
+    mixed = Batch.from_data_list([NeighborList(3.0)(d) for d in structures])
+    network = GatedNetwork("0e", "1o", "1o", max_radius=3.0).double()
+    with pytest.raises(ValueError, match="1x1e, the network irreps_breaking 1x1o"):
+        network(mixed)
+    assert network(NeighborList(3.0)(structures[0])).shape == (5, 3)
+
+
+def test_rotations_only_under_so3():
+    t = AddSymmetryBreaking(parent="SO3", choose="all")
+    assert t(of("CH4")).num_graphs == 12
+    with pytest.raises(ValueError, match=r"improper elements.*T = group.rotations"):
+        breaking_set(PointGroup("Td"), parent="SO3")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"keep": "C9q"}, ValueError, "not the symbol"),
+        ({"keep": 4}, TypeError, "PointGroup or a symbol"),
+        ({"parent": "SO(4)"}, ValueError, "parent"),
+        ({"attr_name": "pos"}, ValueError, "overwrite"),
+    ],
+)
+def test_bad_arguments_are_refused_at_once(arguments, error, words):
+    with pytest.raises(error, match=words):
+        AddSymmetryBreaking(**arguments)
+
+
+def test_what_is_not_a_data_is_refused():
+    with pytest.raises(TypeError, match="from_ase"):
+        AddSymmetryBreaking()(molecule("CH4"))
+    with pytest.raises(TypeError, match="PointGroup\\('Oh'\\)"):
+        breaking_set("Oh")
