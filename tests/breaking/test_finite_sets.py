@@ -272,7 +272,7 @@ def test_errors():
         breaking_set(oh, keep="C2v")
     with pytest.raises(ValueError, match="Oh has no subgroup C6"):
         breaking_set(oh, keep="C6")
-    with pytest.raises(ValueError, match="Td has improper elements.*break its rotations, T"):
+    with pytest.raises(ValueError, match=r"Td has improper elements.*break its rotations, T"):
         breaking_set(PointGroup("Td"), parent="SO3")
     with pytest.raises(ValueError, match="D6h, as oriented here, is not a subgroup of Oh"):
         breaking_set(PointGroup("D6h"), parent=oh)
