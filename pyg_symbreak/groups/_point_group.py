@@ -427,7 +427,7 @@ def parent_group(parent: str | PointGroup) -> PointGroup:
 
 def require_inside(group: PointGroup, parent: PointGroup) -> None:
     """Raise a ValueError unless ``group`` is a subgroup of ``parent``."""
-    if parent.schoenflies == "SO3" and group.rotations() != group:
+    if parent.schoenflies == "SO3" and (np.linalg.det(group.components) < 0).any():
         raise ValueError(
             f"{group.schoenflies} has improper elements, which a network equivariant under SO(3) does not know of: "
             f"break its rotations, {group.rotations().schoenflies} = group.rotations()"

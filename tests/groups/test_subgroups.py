@@ -321,3 +321,22 @@ def test_labels_in_continuous_groups():
     with pytest.raises(ValueError, match="Cinf has no subgroup Cs"):
         PointGroup("Cinf").subgroup("Cs")
     assert PointGroup("O3").subgroup("Td").schoenflies == "Td"
+
+
+@pytest.mark.parametrize("name", ["Cs", "C4h", "S6", "D3d", "D4h", "Td", "Th", "Ih", "D5"])
+def test_rotations(name):
+    g, _ = moved(name)
+    assert same_set(g.rotations().matrices, g.matrices[np.linalg.det(g.matrices) > 0])
+
+
+def test_rotations_of_continuous_groups():
+    for name, proper in {"Cinfv": "Cinf", "Cinfh": "Cinf", "Dinf": "Dinf", "Dinfh": "Dinf", "O3": "SO3"}.items():
+        g, _ = moved(name)
+        assert g.rotations().schoenflies == proper
+        assert g.contains_group(g.rotations())
+
+
+def test_hermann_mauguin_symbols_of_groups():
+    assert moved("D4h")[0].hermann_mauguin == "4/mmm"
+    assert moved("C3h")[0].hermann_mauguin == "-6"
+    assert moved("D5h")[0].hermann_mauguin is None
