@@ -52,7 +52,9 @@ class GatedNetwork(nn.Module):
     object_degree : int
         The object enters with its :class:`SymmetricPowers` up to this degree. On sites with inversion symmetry the
         sum over neighbours of an odd function vanishes, so that no gate sees an odd object: at degree 1, which is
-        the network of the paper, the output is then linear in it, and a strain cannot depend on it at all.
+        the network of the paper, the output is then linear in it, and a strain cannot depend on it at all. An
+        object of several irreps whose product it takes to break the symmetry, such as ``0o+1o`` to keep C3 of D3h,
+        needs degree 2.
     number_of_basis, radial_layers, radial_neurons : int
         Number of Gaussians, and number and width of the hidden layers of the radial perceptrons.
 
