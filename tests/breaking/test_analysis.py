@@ -74,6 +74,17 @@ def test_sets_of_the_library_are_ideal(name, keep, dtype):
     assert one.closed == (b.size == 1)
 
 
+def test_objects_are_closed_under_what_keeps_both_groups():
+    """D4 → D2: an in-plane director has 2 images under N(S, K); N(S) would make 4 of them, of two kinds."""
+    b = breaking_set(PointGroup("D4"), PointGroup("D2"))
+    for angle in (0.0, np.pi / 4):
+        q = turn([0, 0, 1], angle)
+        director = by_harmonics(b.irreps, q[None])[0] @ b.objects[0].numpy()
+        a = analyze_set(director, b.irreps, PointGroup("D4"), PointGroup("D2").rotated(q))
+        assert (a.size, a.ideal) == (2, True)
+    assert not analyze_set(director, b.irreps, PointGroup("D4"), PointGroup("D2")).breaking
+
+
 def test_objects_that_keep_too_much():
     """Along a four-fold axis a vector keeps C4v: of no use to break Oh, or to reach C3v."""
     group, q = oriented("Oh", 4)

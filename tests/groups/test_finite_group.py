@@ -127,6 +127,22 @@ def test_complements_by_brute_force():
                     assert len(g.largest_avoiding_subgroup(n, s, k)) == largest
 
 
+@pytest.mark.parametrize("g", [symmetric(4), symmetric(4).direct_product(cyclic(2)), symmetric(5)], ids=str)
+def test_complements_above_any_subgroup_by_brute_force(g):
+    """All M in N(S, K) with M ∩ S = K and M·S = N(S, K), up to conjugacy in N(S, K), for every S and K in it."""
+    subgroups = [m for members in g.subgroup_classes for m in members]
+    for s in (members[0] for members in g.subgroup_classes):
+        inside = [k for k in subgroups if set(k) <= set(s)]
+        for k in {min(g.conjugates(k, under=s)) for k in inside}:
+            n = g.generalized_normalizer(s, k)
+            size = len(n) * len(k) // len(s)
+            expected = [m for m in subgroups if len(m) == size and set(m) <= set(n)]
+            above = {m for m in expected if any(set(m) & set(s) == set(c) for c in g.conjugates(k, under=s))}
+            orbits = [set(g.conjugates(m, under=n)) for m in g.complements(n, s, k)]
+            assert sum(map(len, orbits)) == len(set().union(*orbits))
+            assert set().union(*orbits) == above
+
+
 def test_coset_action():
     g = symmetric(4)
     h = subgroup(g, [1, 0, 2, 3], [0, 2, 1, 3])
