@@ -1,8 +1,6 @@
 """The main job: every bound the example claims, run through the example's own functions."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,23 +12,7 @@ from pyg_symbreak.losses import CrystalMismatch
 from pyg_symbreak.nn import GatedNetwork
 from pyg_symbreak.structures import apply_distortion
 
-PATH = Path(__file__).parents[2] / "examples" / "batio3.py"
-
-
-@pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("batio3_example", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+EXAMPLE = "batio3"
 
 
 @pytest.mark.parametrize("seed", range(3))

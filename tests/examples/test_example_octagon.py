@@ -1,9 +1,7 @@
 """The octagon: what the example claims, run through its own functions and checked with explicit rotations."""
 
-import importlib.util
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,23 +12,7 @@ from scipy.spatial.transform import Rotation
 from pyg_symbreak.breaking import breaking_set
 from pyg_symbreak.structures import irreps_to_strain
 
-PATH = Path(__file__).parents[2] / "examples" / "octagon.py"
-
-
-@pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("octagon_example", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+EXAMPLE = "octagon"
 
 
 def sets(example) -> tuple[torch.Tensor, torch.Tensor]:

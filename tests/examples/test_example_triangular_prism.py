@@ -1,8 +1,6 @@
 """The prism: what the example claims, run through its own functions and checked with explicit rotations."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,23 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from pyg_symbreak.datasets import TriangularPrism
 
-PATH = Path(__file__).parents[2] / "examples" / "triangular_prism.py"
-
-
-@pytest.fixture(scope="module")
-def example():
-    spec = importlib.util.spec_from_file_location("triangular_prism_example", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+EXAMPLE = "triangular_prism"
 
 
 def images(objects: torch.Tensor, group: str) -> torch.Tensor:
