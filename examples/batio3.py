@@ -315,7 +315,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for structures, figure and figures of merit.")] = Path(
         "results/batio3"
     ),
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 400,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 700,
     seed: int = 0,
 ) -> None:
     """Predict the ferroelectric phases of BaTiO3 from the cubic one, every domain of each."""
