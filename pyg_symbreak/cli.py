@@ -30,14 +30,26 @@ app = typer.Typer(
     help="Tell which symmetry a structure has, which objects break it, and what a target asks for.",
 )
 
-Symprec = Annotated[float, typer.Option(help="Tolerance of the symmetry detection, Å.")]
+
+def _tolerance(text: str) -> float | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    try:
+        return float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is neither a length in Å nor 'auto'") from error
+
+
+Symprec = Annotated[
+    Any, typer.Option(metavar="Å|auto", parser=_tolerance, help="Tolerance of the symmetry detection, or auto.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON; null stands for what is infinite.")]
 
 
 @app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(help="Structure, in any format that ASE reads.")],
-    symprec: Symprec = 1e-3,
+    symprec: Symprec = "1e-3",
     as_json: Json = False,
 ) -> None:
     """Show the symmetry of a structure, its orbits, and the subgroups that it can be broken to."""
@@ -86,7 +98,7 @@ def group(
 def diagnose_pair(
     structure: Annotated[Path, typer.Argument(metavar="INPUT", help="The symmetric structure.")],
     target: Annotated[Path, typer.Argument(help="The structure to be predicted: the same atoms in any order.")],
-    symprec: Symprec = 1e-3,
+    symprec: Symprec = "1e-3",
     as_json: Json = False,
 ) -> None:
     """Tell whether an equivariant network can lead from one structure to another, and what has to be broken."""
@@ -205,7 +217,7 @@ def _print_inspection(report: dict[str, Any]) -> None:
         ("Space group", _numbered(symmetry["space_group"])),
         ("Layer group", _numbered(symmetry["layer_group"])),
         ("Operations", symmetry["operations"] if symmetry["operations"] != symmetry["order"] else None),
-        ("Tolerance", f"{symmetry['symprec']:g} Å; the operations miss by at most {symmetry['residual']:.1e} Å"),
+        ("Tolerance", f"{symmetry['symprec']:.3g} Å; the operations miss by at most {symmetry['residual']:.1e} Å"),
     ):
         if value is not None:
             console.print(f"{name:12} {value}", highlight=False)

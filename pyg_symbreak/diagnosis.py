@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -134,7 +134,10 @@ class Diagnosis:
 
 
 def diagnose(
-    x: Data | Atoms, y: Data | Atoms | Tensor | np.ndarray, symprec: float = 1e-3, tolerance: float | None = None
+    x: Data | Atoms,
+    y: Data | Atoms | Tensor | np.ndarray,
+    symprec: float | Literal["auto"] = 1e-3,
+    tolerance: float | None = None,
 ) -> Diagnosis:
     """Compare the symmetry of an input with that of its target.
 
@@ -147,11 +150,11 @@ def diagnose(
         Of two structures the distortion between them is taken. In crystals, which must be in the same setting, a
         translation and a rotation do not count. A molecule is brought to the input by the translation and the
         rotation that make the squared displacements least, starting from its own orientation.
-    symprec : float
-        Tolerance of the detection of the input's symmetry, Å.
+    symprec : float or "auto"
+        Tolerance of the detection of the input's symmetry, Å, as in :func:`~pyg_symbreak.detect.detect_symmetry`.
     tolerance : float, optional
         An operation is kept if it changes no vector of the target by more than this, in its unit (and, in a crystal,
-        no lattice vector, in Å). Default: ``symprec``.
+        no lattice vector, in Å). Default: that of the detection.
 
     Returns
     -------
@@ -180,9 +183,9 @@ def diagnose(
     2
     """
     atoms = check_structure(x)
-    tolerance = symprec if tolerance is None else tolerance
     symmetry = detect_symmetry(x, symprec)
     assert isinstance(symmetry, Symmetry)
+    tolerance = symmetry.symprec if tolerance is None else tolerance
     strain = None
     if isinstance(y, (Data, Atoms)):
         if atoms.pbc.any():

@@ -72,6 +72,20 @@ def test_inspect_tolerance(tmp_path):
     assert report("inspect", tmp_path / "ch4.xyz", "--symprec", 0.05)["symmetry"]["schoenflies"] == "Td"
 
 
+def test_automatic_tolerance(tmp_path):
+    atoms = molecule("CH4")
+    atoms.rattle(1e-3, seed=3)
+    write(tmp_path / "ch4.xyz", atoms)
+    assert report("inspect", tmp_path / "ch4.xyz", "--symprec", "auto")["symmetry"]["schoenflies"] == "Td"
+    atoms.positions[1] += 0.2
+    write(tmp_path / "off.xyz", atoms)
+    found = report("diagnose", tmp_path / "ch4.xyz", tmp_path / "off.xyz", "--symprec", "auto")
+    assert found["symmetry"]["schoenflies"] == "Td"
+    result = run("inspect", tmp_path / "ch4.xyz", "--symprec", "about right")
+    assert result.exit_code == 2
+    assert "'about right'" in result.output
+
+
 @pytest.mark.parametrize(("name", "group"), [("CO2", "Dinfh"), ("HCN", "Cinfv"), ("H", "O3")])
 def test_inspect_continuous_groups(tmp_path, name, group):
     write(tmp_path / "x.xyz", molecule(name))
