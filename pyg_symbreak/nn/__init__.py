@@ -7,6 +7,7 @@ from pyg_symbreak.nn.orbit_aggregation import OrbitAggregation
 from pyg_symbreak.nn.orbit_exchange import OrbitExchange
 from pyg_symbreak.nn.orbit_project import OrbitProject
 from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
+from pyg_symbreak.nn.sympe import SymPE
 
 __all__ = [
     "BreakingConv",
@@ -15,5 +16,6 @@ __all__ = [
     "OrbitAggregation",
     "OrbitExchange",
     "OrbitProject",
+    "SymPE",
     "SymmetricPowers",
 ]

@@ -4,41 +4,55 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
 
 import torch
-from ase.geometry import find_mic
 from e3nn import o3
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from pyg_symbreak.breaking import BreakingSet, breaking_set
-from pyg_symbreak.detect import GraphSymmetry, Symmetry, detect_symmetry
+from pyg_symbreak.breaking import BreakingSet, breaking_set, canonicalize, input_breaking_set
+from pyg_symbreak.breaking._canonical import symmetry_of
+from pyg_symbreak.breaking._input import KernelObjects, Noise, frame_set, neighbor_distance, rank_table
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.groups._catalog import parse_symbol
 from pyg_symbreak.groups._point_group import parent_group
-from pyg_symbreak.structures import to_ase
 
 __all__ = ["AddSymmetryBreaking"]
 
 RESERVED = ("pos", "z", "x", "y", "cell", "pbc", "batch", "edge_index", "edge_shift", "edge_attr", "symmetry")
 
 
+Strategy = Literal["group", "input", "noise", "sympe"]
+SCALARS = "8x0e"
+
+
 @functional_transform("add_symmetry_breaking")
 class AddSymmetryBreaking(BaseTransform):
-    r"""Attaches an object of the smallest equivariant symmetry breaking set for the symmetry of the structure.
+    r"""Attaches an object that breaks the symmetry of the structure.
 
-    The symmetry S of the structure is detected or read, the set built that breaks it to K, and one object, a vector of
-    e3nn irreps, attached as ``data.breaking`` of shape ``[1, dim]``, its irreps as ``data.breaking_irreps``. A network
-    that is equivariant in the structure and the object together can then give an answer of symmetry K. If the set is
-    ideal any object may be used with any structure of the same shape in any orientation; the answers that the others
-    give are the images of the first under S.
+    The object, a vector of e3nn irreps, is attached as ``data.breaking``, its irreps as ``data.breaking_irreps``. A
+    network that is equivariant in the structure x and the object b together can then give an answer that is less
+    symmetric than x. Where b comes from is the strategy:
 
-    The object belongs to the whole structure and S is a point group: pure translations that carry a supercell into
-    itself are not broken.
+    - ``"group"``: from the smallest equivariant set for the symmetry S of the structure,
+      :func:`~pyg_symbreak.breaking.breaking_set`. If the set is ideal any object may be used with any structure of
+      the same shape in any orientation; the answers that the others give are the images of the first under S. For
+      some S there is only a continuous set, and graphs without positions have none.
+    - ``"input"``: from a set that depends on the structure itself,
+      :func:`~pyg_symbreak.breaking.input_breaking_set`, which is ideal for every S. For a graph without positions a
+      row of a fixed table is on each node, that of its rank in the canonical form.
+    - ``"sympe"``: the element of the inversion kernel itself (:func:`~pyg_symbreak.breaking.canonicalize`), for the
+      learned vector of :class:`~pyg_symbreak.nn.SymPE`: the three columns of a rotation, proper or improper; for a
+      graph without positions the rank of each node.
+    - ``"noise"``: independent normal numbers on each node, of mean zero and the deviation ``scale`` (with positions:
+      times the shortest distance between two atoms, Å). They break all symmetry of every structure; what is learned
+      is equivariant in distribution.
+
+    The object of a structure leaves pure translations, which carry a supercell into itself, alone; noise does not.
 
     With ``choose="sample"`` and no seed this is a random transform (``transform=``), else a deterministic one
     (``pre_transform=``).
@@ -46,13 +60,14 @@ class AddSymmetryBreaking(BaseTransform):
     Parameters
     ----------
     keep : str or PointGroup, optional
-        K: a symbol or label of a subgroup of S that means one class of subgroups in every orientation of S, or a
-        point group in the frame of the structure. Default: nothing is kept.
+        K, what is to be kept of S: a symbol or label of a subgroup, or a point group in the frame of the structure.
+        With "group" a label must mean one class of subgroups in every orientation of S. Default: nothing is kept.
+        Of structures with positions, with "group" and "input" only.
     symprec : float or "auto"
         Tolerance of the detection, Å. Where :class:`AddSymmetry` has attached the symmetry, it is not detected again.
     parent : "O3", "SO3" or PointGroup
-        The group that the network is equivariant under. With "SO3" S is the group of the rotations among the
-        symmetries of the structure: such a network does not know of the others.
+        The group that the network is equivariant under, with "group" only. With "SO3" S is the group of the rotations
+        among the symmetries of the structure: such a network does not know of the others.
     choose : "sample", "all" or int
         A random object; or all of them, each on a copy of the structure, returned as one batch in the order of the
         set; or the object of this number.
@@ -60,19 +75,34 @@ class AddSymmetryBreaking(BaseTransform):
         With ``choose="sample"``: the object then depends on the seed and the structure only. Without it, it is
         drawn from torch's global generator, which DataLoader seeds in its workers.
     irreps : str or e3nn Irreps, optional
-        Irreps that the object is placed in, with zeros where it has no part. Structures with different symmetries
-        get objects in different irreps; to be batched they need common ones, see :meth:`common_irreps`. Default:
-        the irreps of the set.
+        With "group" the irreps that the object is placed in, with zeros where it has no part. Structures with
+        different symmetries get objects in different irreps; to be batched they need common ones, see
+        :meth:`common_irreps`. Default: the irreps of the set. With "input" and "noise" the irreps of the vector that
+        is moved, or drawn; defaults: those of :func:`~pyg_symbreak.breaking.input_breaking_set`, "1o" for noise, and
+        "8x0e" for graphs without positions, which have scalars only. With "sympe" they are given: "3x1o", of a graph
+        "1x0e".
     attr_name : str, optional
         Attribute that holds the object. With ``None`` the object is copied to all nodes and appended to ``x``.
     to_nodes : bool
-        Whether the object is copied to all nodes, ``[N, dim]``.
+        Whether an object of the whole structure is copied to all nodes, ``[N, dim]``.
+    strategy : "group", "input", "sympe" or "noise"
+        Where the object comes from, see above.
+    scale : float, optional
+        With "noise" only: its standard deviation. Default: 1.
+    features : sequence of str
+        Names of the features that tell nodes (in a graph without positions also edges) apart besides ``z``, as in
+        :func:`~pyg_symbreak.detect.detect_symmetry`.
+
+    Shapes:
+        - **output:** ``breaking`` :math:`(1, D)` for structures with positions, :math:`(N, D)` for graphs without, for
+          noise, and with ``to_nodes``
 
     Raises
     ------
     ValueError
         The structure is not one (see :func:`~pyg_symbreak.detect.detect_symmetry`), ``keep`` is not a subgroup or
-        not a unique one (the choices are listed), or the set is continuous and was to be listed.
+        not a unique one (the choices are listed), the set is continuous or too large and was to be listed, or an
+        argument does not go with the strategy.
 
     Examples
     --------
@@ -81,6 +111,9 @@ class AddSymmetryBreaking(BaseTransform):
     >>> t = AddSymmetryBreaking(keep="C4v", choose="all")
     >>> t(from_ase(bulk("CsCl", "cesiumchloride", a=4.1))).breaking.shape
     torch.Size([6, 3])
+    >>> ring = Data(edge_index=torch.tensor([[0, 1, 2, 1, 2, 0], [1, 2, 0, 0, 1, 2]]), num_nodes=3)
+    >>> AddSymmetryBreaking(strategy="sympe", choose="all")(ring).breaking.view(6, 3).tolist()
+    [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]]
     """
 
     def __init__(
@@ -93,6 +126,9 @@ class AddSymmetryBreaking(BaseTransform):
         irreps: str | o3.Irreps | None = None,
         attr_name: str | None = "breaking",
         to_nodes: bool = False,
+        strategy: Strategy = "group",
+        scale: float | None = None,
+        features: Sequence[str] = (),
     ) -> None:
         if isinstance(choose, str) and choose not in ("sample", "all"):
             raise ValueError(f"choose must be 'sample', 'all' or the number of an object, got {choose!r}")
@@ -103,6 +139,8 @@ class AddSymmetryBreaking(BaseTransform):
         elif not (keep is None or isinstance(keep, PointGroup)):
             raise TypeError(f"keep must be a PointGroup or a symbol, got {keep!r}")
         parent_group(parent)
+        if strategy not in get_args(Strategy):
+            raise ValueError(f"strategy must be one of {', '.join(get_args(Strategy))}, got {strategy!r}")
         self.keep = keep
         self.symprec = symprec
         self.parent = parent
@@ -111,14 +149,35 @@ class AddSymmetryBreaking(BaseTransform):
         self.irreps = None if irreps is None else str(o3.Irreps(irreps))
         self.attr_name = attr_name
         self.to_nodes = to_nodes
+        self.strategy = strategy
+        self.scale = scale
+        self.features = tuple(features)
+        self._refuse_idle_arguments()
+
+    def _refuse_idle_arguments(self) -> None:
+        """Raise ValueError for an argument that this strategy would not heed."""
+        idle = {
+            "keep": self.keep is not None and self.strategy in ("noise", "sympe"),
+            "parent": self.parent != "O3" and self.strategy != "group",
+            "choose": self.choose != "sample" and self.strategy == "noise",
+            "irreps": self.irreps is not None and self.strategy == "sympe",
+            "scale": self.scale is not None and self.strategy != "noise",
+        }
+        for name, given in idle.items():
+            if given:
+                raise ValueError(f"{name}={getattr(self, name)!r} has no meaning with strategy={self.strategy!r}")
 
     def breaking_set(self, data: Data) -> BreakingSet:
-        """The set for the symmetry of a structure."""
-        group = _symmetry(data, self.symprec).group
+        """The set of the objects of a structure with positions, for the strategies "group" and "input"."""
+        if self.strategy not in ("group", "input"):
+            raise ValueError(f"with strategy={self.strategy!r} the objects are no set of vectors of irreps")
+        if self.strategy == "input" and data.get("pos") is not None:
+            return input_breaking_set(data, self.keep, self.irreps, self.symprec, self.features)
+        group = symmetry_of(data, self.symprec, self.features).group
         if not isinstance(group, PointGroup):
             raise ValueError(
                 "data has no positions: sets of irreps objects break point groups. For graphs without positions use "
-                "an input-indexed way to break symmetry"
+                "an input-indexed way to break symmetry: strategy='input', 'sympe' or 'noise'"
             )
         if self.parent == "SO3":
             group = group.rotations()
@@ -141,59 +200,79 @@ class AddSymmetryBreaking(BaseTransform):
             raise TypeError(f"AddSymmetryBreaking takes a Data, got {type(data).__name__}; see structures.from_ase")
         if isinstance(data, Batch):
             raise ValueError("AddSymmetryBreaking takes one structure, not a batch: use it before batching")
-        found = self.breaking_set(data)
-        if self.choose != "sample" and found.size == math.inf:
+        found = self._objects(data)
+        if self.choose == "sample":
+            return self._attach(data, found.irreps, found.sample(1, self._generator(data))[0])
+        assert not isinstance(found, Noise)
+        if isinstance(found, BreakingSet) and found.size == math.inf:
             raise ValueError(f"{found} is continuous and cannot be listed: use choose='sample'. {found.explanation}")
         if self.choose == "all":
-            return Batch.from_data_list([self._attach(data, found, row[None]) for row in found.objects])
-        if self.choose == "sample":
-            return self._attach(data, found, found.sample(1, self._generator(data)))
+            return Batch.from_data_list([self._attach(data.clone(), found.irreps, rows) for rows in found.objects])
         if not 0 <= int(self.choose) < len(found.objects):
             raise ValueError(f"there is no object {self.choose}: the set {found} has objects 0 to {found.size - 1}")
-        return self._attach(data, found, found.objects[int(self.choose)][None])
+        return self._attach(data, found.irreps, found.objects[int(self.choose)])
+
+    def _objects(self, data: Data) -> BreakingSet | KernelObjects | Noise:
+        """The objects of the structure, each [dim] or [N, dim]."""
+        is_graph = data.get("pos") is None
+        if self.strategy == "group" or (self.strategy == "input" and not is_graph):
+            return self.breaking_set(data)
+        if self.strategy == "noise":
+            scale = 1.0 if self.scale is None else self.scale
+            if not is_graph:
+                return Noise(o3.Irreps(self.irreps or "1o"), int(data.num_nodes), scale * neighbor_distance(data))
+            return Noise(self._scalars(), int(data.num_nodes), scale)
+        if self.keep is not None:
+            raise ValueError("keep is a point group, and data has no positions: of a graph nothing is kept")
+        if not is_graph:
+            return frame_set(data, self.symprec, self.features)
+        kernel = canonicalize(data, self.symprec, self.features)
+        if self.strategy == "sympe":
+            return KernelObjects(kernel, o3.Irreps("0e"), lambda elements: elements.ranks[:, :, None])
+        table = rank_table(int(data.num_nodes), self._scalars().dim)
+        return KernelObjects(kernel, self._scalars(), lambda elements: table[elements.ranks])
+
+    def _scalars(self) -> o3.Irreps:
+        irreps = o3.Irreps(self.irreps or SCALARS)
+        if any(ir != o3.Irrep("0e") for _, ir in irreps):
+            raise ValueError(f"data has no positions, so that its objects are scalars such as '8x0e', not {irreps}")
+        return irreps
 
     def _generator(self, data: Data) -> torch.Generator | None:
         if self.seed is None:
             return None
-        content = data.pos.detach().cpu().contiguous().numpy().tobytes()
+        tensor = data.edge_index if data.get("pos") is None else data.pos
+        content = tensor.detach().cpu().contiguous().numpy().tobytes()
         digest = hashlib.sha256(repr(self.seed).encode() + content).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
-    def _attach(self, data: Data, found: BreakingSet, row: Tensor) -> Data:
-        out = data.clone() if self.choose == "all" else data
-        row = place(row, found.irreps, self.irreps).to(data.pos)
+    def _attach(self, data: Data, irreps: o3.Irreps, rows: Tensor) -> Data:
+        """The data with an object [dim] or [N, dim]."""
+        if self.strategy == "group":
+            rows = place(rows[None], irreps, self.irreps)[0]
+        rows = _like(rows, data)
+        on_nodes = rows.expand(data.num_nodes, -1)
         if self.attr_name is None:
-            rows = row.expand(data.num_nodes, -1)
-            out.x = rows if data.get("x") is None else torch.cat([data.x, rows.to(data.x)], dim=1)
+            data.x = on_nodes if data.get("x") is None else torch.cat([data.x, on_nodes.to(data.x)], dim=1)
         else:
-            out[self.attr_name] = row.expand(data.num_nodes, -1) if self.to_nodes else row
-            out[f"{self.attr_name}_irreps"] = self.irreps or str(found.irreps)
-        return out
+            data[self.attr_name] = on_nodes if self.to_nodes or rows.dim() == 2 else rows[None]
+            data[f"{self.attr_name}_irreps"] = str(irreps) if self.strategy != "group" else self.irreps or str(irreps)
+        return data
 
     def __repr__(self) -> str:
         arguments = ", ".join(f"{name}={_describe(value)}" for name, value in vars(self).items())
         return f"{type(self).__name__}({arguments})"
 
 
-def _symmetry(data: Data, symprec: float | Literal["auto"]) -> Symmetry | GraphSymmetry:
-    """The symmetry that the data carry, if it is still that of the positions, or the detected one."""
-    known = data.get("symmetry")
-    if known is None:
-        return detect_symmetry(data, symprec)
-    if isinstance(known, Symmetry):
-        pos = data.pos.detach().cpu().double()
-        if known.num_nodes == len(pos):
-            missed = pos @ known.rotations.mT + known.translations[:, None] - pos[known.permutations]
-            if bool(data.get("pbc", torch.zeros(1)).any()):
-                cell = to_ase(data).cell.complete()[:]
-                missed = torch.from_numpy(find_mic(missed.reshape(-1, 3).numpy(), cell, to_ase(data).pbc)[0])
-            if missed.norm(dim=-1).max() <= known.residual + 0.05:
-                return known
-        raise ValueError(
-            "data.symmetry is not the symmetry of these positions any more: atoms were moved, turned or removed after "
-            "AddSymmetry; apply AddSymmetry again after that, or delete data.symmetry"
-        )
-    return known
+def _like(rows: Tensor, data: Data) -> Tensor:
+    """Rows on the device, and if they are floating point numbers in the precision, of the data."""
+    if data.get("pos") is not None:
+        return rows.to(data.pos)
+    if not rows.is_floating_point():
+        return rows.to(data.edge_index.device)
+    x = data.get("x")
+    dtype = x.dtype if x is not None and x.is_floating_point() else torch.get_default_dtype()
+    return rows.to(data.edge_index.device, dtype)
 
 
 def place(objects: Tensor, irreps: o3.Irreps, into: str | None) -> Tensor:

@@ -1,0 +1,218 @@
+"""Canonical forms of structures and graphs, and the inversion kernel: all elements that make the form the input.
+
+Theory: S.-O. Kaba and S. Ravanbakhsh, "Symmetry Breaking and Equivariant Neural Networks", arXiv 2312.09016;
+H. Lawrence, V. Portilheiro, Y. Zhang, S.-O. Kaba, "Improving Equivariant Networks with Probabilistic Symmetry
+Breaking", ICLR 2025, arXiv 2503.21985.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from ase.geometry import find_mic
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+
+from pyg_symbreak.detect import GraphSymmetry, Symmetry, detect_symmetry
+from pyg_symbreak.structures import to_ase
+
+from ._canonical_structure import Setting, canonical_setting, canonical_structure
+
+__all__ = ["InversionKernel", "KernelElements", "canonicalize", "symmetry_of"]
+
+
+class KernelElements(NamedTuple):
+    """Elements h of an inversion kernel, each with h·c = x for the canonical form c of the input x.
+
+    Attributes
+    ----------
+    ranks : Tensor
+        long [n, N]: node i of the input is node ``ranks[a, i]`` of the canonical form.
+    rotations : Tensor, optional
+        float64 [n, 3, 3], proper and improper, of a structure with positions: up to a translation (in a crystal also
+        up to lattice vectors) ``pos = canonical.pos[ranks[a]] @ rotations[a].T``.
+    """
+
+    ranks: Tensor
+    rotations: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class InversionKernel:
+    """The uniform law on the elements h of a group that make the canonical form the input: h·c = x.
+
+    They are the coset S·h of the symmetry S of the input, so there are as many as S has elements. For every g in the
+    group, g·h drawn for x has the law of h drawn for g·x.
+
+    Attributes
+    ----------
+    symmetry : Symmetry or GraphSymmetry
+        S.
+    """
+
+    symmetry: Symmetry | GraphSymmetry
+    _data: Data
+    _features: tuple[str, ...]
+    _ranks: Tensor
+    _setting: Setting | None
+
+    @property
+    def setting(self) -> Setting:
+        """The canonical frame of a structure with positions."""
+        if self._setting is None:
+            raise ValueError("a graph without positions has no frame")
+        return self._setting
+
+    @property
+    def order(self) -> int:
+        """The number of elements, exact: the order of the symmetry (of a supercell with its pure translations)."""
+        return int(self.symmetry.order)
+
+    @cached_property
+    def canonical(self) -> Data:
+        """The canonical form, the same for all g·x: what tells nodes and edges apart, and nothing else.
+
+        Of a structure ``pos`` (float64), ``z``, the features named, and ``cell`` and ``pbc`` if it is periodic; of a
+        graph ``edge_index``, sorted, ``z`` and the features named.
+        """
+        order = self._ranks.argsort()
+        out = Data(num_nodes=len(order))
+        for name in ("z", *(name for name in self._features if "edge" not in name)):
+            if self._data.get(name) is not None:
+                out[name] = self._data[name][order.to(self._data[name].device)]
+        if self._setting is not None:
+            return canonical_structure(out, self._data, self._setting, order)
+        return _canonical_graph(out, self._data, self._features, self._ranks)
+
+    @cached_property
+    def elements(self) -> KernelElements:
+        """All elements; a ValueError if they are too many to list."""
+        return self._moved(self.symmetry.permutations, torch.arange(len(self.symmetry.permutations)))
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> KernelElements:
+        """Elements drawn independently and uniformly, also where they are too many to list."""
+        if isinstance(self.symmetry, GraphSymmetry):
+            return self._moved(self.symmetry.group.sample(n, generator), None)
+        chosen = torch.randint(self.order, (n,), generator=generator)
+        return self._moved(self.symmetry.permutations[chosen], chosen)
+
+    def _moved(self, permutations: Tensor, operations: Tensor | None) -> KernelElements:
+        """The elements s·h for operations s of the symmetry, with their permutations [n, N]."""
+        if self._setting is None:  # a group holds the inverse of each of its elements: no need to take it
+            return KernelElements(self._ranks[permutations])
+        assert isinstance(self.symmetry, Symmetry)
+        rotations = self.symmetry.rotations[operations] @ self._setting.rotation
+        return KernelElements(self._ranks[permutations.argsort(1)], rotations)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(order={self.order}, nodes={len(self._ranks)})"
+
+
+def canonicalize(data: Data, symprec: float | Literal["auto"] = 1e-3, features: Sequence[str] = ()) -> InversionKernel:
+    """The canonical form of a structure or a graph, and the law of the elements that lead back to the input.
+
+    The group is that of proper and improper rotations, translations and permutations of the nodes for a structure
+    with positions (a molecule, a point cloud, a slab, a crystal), that of the permutations of the nodes for a graph
+    without.
+
+    Parameters
+    ----------
+    data : Data
+        As for :func:`~pyg_symbreak.detect.detect_symmetry`. The symmetry that
+        :class:`~pyg_symbreak.transforms.AddSymmetry` has attached is used, if it is still that of the structure.
+    symprec : float or "auto"
+        Tolerance of the detection, Å. The canonical form is that of the structure averaged over its symmetry.
+    features : sequence of str
+        Names of the features that tell nodes apart besides ``z``; in a graph those with "edge" in them tell edges
+        apart.
+
+    Returns
+    -------
+    InversionKernel
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in :func:`~pyg_symbreak.detect.detect_symmetry`. Also if the symmetry attached is not that of the data and
+        the features, and if the structure is linear or a single atom: there are infinitely many elements.
+
+    Notes
+    -----
+    Of a structure, the frames that pairs of its atoms (in a crystal, shortest bases of its lattice) define are
+    compared by a generic function of the coordinates in them, and the least is taken; its ties are the symmetry. Of a
+    graph it is the canonical labelling.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> from pyg_symbreak.structures import from_ase
+    >>> kernel = canonicalize(from_ase(molecule("CH4"), torch.float64))
+    >>> kernel
+    InversionKernel(order=24, nodes=5)
+    >>> kernel.sample(10).rotations.shape
+    torch.Size([10, 3, 3])
+    """
+    if not isinstance(data, Data) or isinstance(data, Batch):
+        raise TypeError(f"canonicalize takes one structure as a Data, got {type(data).__name__}")
+    symmetry = symmetry_of(data, symprec, features)
+    if isinstance(symmetry, GraphSymmetry):
+        return InversionKernel(symmetry, data, tuple(features), symmetry.canonical_labels, None)
+    setting = canonical_setting(data, symmetry, features)
+    return InversionKernel(symmetry, data, tuple(features), torch.from_numpy(setting.ranks), setting)
+
+
+def symmetry_of(
+    data: Data, symprec: float | Literal["auto"] = 1e-3, features: Sequence[str] = ()
+) -> Symmetry | GraphSymmetry:
+    """The symmetry that the data carry, if it is still theirs, or the detected one.
+
+    Raises
+    ------
+    ValueError
+        ``data.symmetry`` is not the symmetry of the data any more.
+    """
+    known = data.get("symmetry")
+    if known is None:
+        return detect_symmetry(data, symprec, features=features)
+    valid = _still_maps_atoms if isinstance(known, Symmetry) else _still_maps_edges
+    if known.num_nodes != data.num_nodes or not valid(data, known):
+        what = "these positions" if isinstance(known, Symmetry) else "this graph"
+        raise ValueError(
+            f"data.symmetry is not the symmetry of {what} any more: nodes were moved, renumbered or removed after "
+            "AddSymmetry; apply AddSymmetry again after that, or delete data.symmetry"
+        )
+    return known
+
+
+def _still_maps_atoms(data: Data, known: Symmetry) -> bool:
+    pos = data.pos.detach().cpu().double()
+    missed = pos @ known.rotations.mT + known.translations[:, None] - pos[known.permutations]
+    if bool(data.get("pbc", torch.zeros(1)).any()):
+        cell = to_ase(data).cell.complete()[:]
+        missed = torch.from_numpy(find_mic(missed.reshape(-1, 3).numpy(), cell, to_ase(data).pbc)[0])
+    return bool(missed.norm(dim=-1).max() <= known.residual + 0.05)
+
+
+def _still_maps_edges(data: Data, known: GraphSymmetry) -> bool:
+    edges, count = data.edge_index.detach().cpu(), known.num_nodes
+    if edges.numel() and int(edges.max()) >= count:
+        return False
+    there = (edges[0] * count + edges[1]).sort().values
+    return all(torch.equal((g[edges[0]] * count + g[edges[1]]).sort().values, there) for g in known.group.generators)
+
+
+def _canonical_graph(out: Data, data: Data, features: Sequence[str], ranks: Tensor) -> Data:
+    """The graph with its nodes renumbered and its edges, with their features, sorted."""
+    edges = ranks[data.edge_index.detach().cpu()]
+    at_edges = {name: data[name].detach().cpu() for name in features if "edge" in name}
+    columns = [column for value in at_edges.values() for column in value.reshape(edges.shape[1], -1).T]
+    order = torch.from_numpy(np.lexsort([*(c.numpy() for c in reversed(columns)), edges[1].numpy(), edges[0].numpy()]))
+    out.edge_index = edges[:, order].to(data.edge_index.device)
+    for name, value in at_edges.items():
+        out[name] = value[order].to(data[name].device)
+    return out

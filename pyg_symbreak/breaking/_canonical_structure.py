@@ -1,0 +1,238 @@
+"""The canonical frame, or setting, of a structure with positions.
+
+Frames are built from the structure itself, so that they turn with it: from pairs of atoms of a molecule, from
+shortest bases of the lattice of a crystal. In each frame a generic function of the coordinates, a sum over the atoms,
+is evaluated. Two frames have the same value exactly if the structure looks the same in both, that is if an operation
+of its symmetry carries one into the other; the frames of the least value are one orbit of the symmetry. The structure
+is first averaged over its symmetry, so that this holds to round-off.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.geometry import minkowski_reduce
+from torch import Tensor
+from torch_geometric.data import Data
+
+from pyg_symbreak.detect import Symmetry, symmetrize
+from pyg_symbreak.structures import to_ase
+
+TIE = 1e-9
+"""Relative difference up to which two values of the generic function are equal."""
+SAME = 1e-6
+"""Relative difference up to which two lengths are equal."""
+FAR = 0.3
+"""Atoms further from the centre, or from an axis, than this part of the furthest define directions."""
+DIRECTION = np.array([0.8147, 0.5463, -0.1946])
+PHASES = np.array([0.1379, 0.4142, 0.2361])
+"""Numbers without relations: those that make the generic functions generic."""
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """One of the frames in which a structure looks as its canonical form.
+
+    Attributes
+    ----------
+    rotation : Tensor
+        float64 [3, 3]: the axes of the frame are the columns.
+    ranks : array [N]
+        Place of each node in the canonical order.
+    positions : array [N, 3]
+        Of the nodes in their given order, in the frame.
+    cell : array [3, 3], optional
+        In the frame.
+    """
+
+    rotation: Tensor
+    ranks: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray | None
+
+
+def canonical_setting(data: Data, symmetry: Symmetry, features: Sequence[str]) -> Setting:
+    """A canonical frame of a structure whose symmetry is known; the others are its images under the symmetry.
+
+    Raises
+    ------
+    ValueError
+        The symmetry is continuous, or not that of the positions, ``z`` and features.
+    """
+    if symmetry.continuous is not None:
+        raise ValueError(
+            f"the structure is linear or a single atom: its symmetry {symmetry.group.schoenflies} is continuous, and "
+            "infinitely many frames are alike. Use the group-indexed set, breaking_set(detect_symmetry(data).group), "
+            "or AddSymmetryBreaking(strategy='group')"
+        )
+    exact = copy.copy(data)
+    exact.pos = data.pos.detach().cpu().double()
+    if data.get("cell") is not None:
+        exact.cell = data.cell.detach().cpu().double()
+    atoms = to_ase(symmetrize(exact, symmetry))
+    kinds = _kinds(data, features)
+    if atoms.pbc.any():
+        rotation, positions, cell, ties, expected = _crystal_frame(atoms, kinds, symmetry)
+    else:
+        rotation, positions, ties = _molecular_frame(atoms.positions, kinds)
+        cell, expected = None, int(symmetry.order)
+    if ties != expected:
+        raise ValueError(
+            f"{ties} frames are alike, the symmetry of order {symmetry.order} makes {expected}: if data.symmetry "
+            "was found with features, give their names here as well, else detect it anew with another symprec"
+        )
+    ranks = np.empty(len(atoms), dtype=np.int64)
+    ranks[np.lexsort([positions @ DIRECTION, kinds])] = np.arange(len(atoms))
+    return Setting(torch.from_numpy(rotation), ranks, positions, cell)
+
+
+def canonical_structure(out: Data, data: Data, setting: Setting, order: Tensor) -> Data:
+    """Put positions and cell of the canonical form into the Data that holds the features of its nodes."""
+    out.pos = torch.from_numpy(setting.positions)[order].to(data.pos.device)
+    if setting.cell is not None:
+        out.cell = torch.from_numpy(setting.cell)[None].to(data.pos.device)
+        out.pbc = data.pbc
+    return out
+
+
+def _kinds(data: Data, features: Sequence[str]) -> np.ndarray:
+    """Number of the kind of each atom: atomic number and features."""
+    missing = [name for name in features if data.get(name) is None]
+    if missing:
+        raise ValueError(f"features names {missing[0]!r}, which the structure does not have")
+    names = ["z", *features] if data.get("z") is not None else list(features)
+    columns = [data[name].detach().cpu().double().reshape(len(data.pos), -1) for name in names]
+    if not columns:
+        return np.zeros(len(data.pos), dtype=np.int64)
+    return torch.cat(columns, 1).unique(dim=0, return_inverse=True)[1].numpy()
+
+
+def _levels(values: np.ndarray) -> np.ndarray:
+    """Numbers of the distinct values, in their order; values closer than SAME of the largest are one."""
+    flat = values.ravel()
+    order = np.argsort(flat)
+    steps = np.diff(flat[order], prepend=flat[order[:1]]) > SAME * np.abs(flat).max(initial=1e-300)
+    out = np.empty(len(flat), dtype=np.int64)
+    out[order] = np.cumsum(steps)
+    return out.reshape(values.shape)
+
+
+def _rarest(columns: list[np.ndarray]) -> np.ndarray:
+    """Positions of the rows that belong to the class with the fewest members, the first of such classes."""
+    _, of, sizes = np.unique(np.stack(columns, 1), axis=0, return_inverse=True, return_counts=True)
+    return np.flatnonzero(of.reshape(-1) == np.argmin(sizes))
+
+
+def _ties(values: np.ndarray) -> np.ndarray:
+    """Positions of the least values."""
+    return np.flatnonzero(values <= values.min() + TIE * np.abs(values).max())
+
+
+# ---------------------------------------------------------------------- molecules
+
+
+def _molecular_frame(positions: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """A frame of least energy, the positions in it, and the number of such frames."""
+    centered = positions - positions.mean(0)
+    size = math.sqrt((centered**2).sum(1).mean())
+    q = centered / size
+    frames = _frames(q, kinds)
+    energies = (np.exp(q @ (frames @ DIRECTION).T) * np.sqrt(2.0 + kinds)[:, None]).sum(0)
+    ties = _ties(energies)
+    rotation = frames[ties[0]]
+    return rotation, centered @ rotation, len(ties)
+
+
+def _frames(q: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+    """Frames of both hands on pairs of atoms, float64 [n, 3, 3]: pairs of the rarest class, told by invariants."""
+    radius = np.linalg.norm(q, axis=1)
+    apart = np.linalg.norm(q[:, None] - q[None], axis=2)
+    around = (np.exp(-apart) * np.sqrt(2.0 + kinds)).sum(1)
+    of = np.unique(np.stack([kinds, _levels(radius), _levels(around)], 1), axis=0, return_inverse=True)[1].reshape(-1)
+    far = np.flatnonzero(radius > FAR * radius.max())
+    first = far[_rarest([of[far]])]
+    e1 = q[first] / radius[first, None]
+    along = e1 @ q.T
+    across = q[None] - along[:, :, None] * e1[:, None]
+    offset = np.linalg.norm(across, axis=2)
+    i, j = np.nonzero(offset > FAR * offset.max())
+    pairs = _rarest([of[j], _levels(along)[i, j], _levels(offset)[i, j]])
+    i, j = i[pairs], j[pairs]
+    e1, e2 = e1[i], across[i, j] / offset[i, j, None]
+    e3 = np.cross(e1, e2)
+    return np.concatenate([np.stack([e1, e2, e3], 2), np.stack([e1, e2, -e3], 2)])
+
+
+# ---------------------------------------------------------------------- crystals and slabs
+
+
+def _crystal_frame(
+    atoms: Atoms, kinds: np.ndarray, symmetry: Symmetry
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
+    """A frame of least energy, positions and cell in it, the number of such frames and the number expected.
+
+    A setting is a shortest basis of the lattice and an atom of the rarest kind at the origin, one of each orbit.
+    """
+    bases = _shortest_bases(atoms)
+    rarest = _rarest([kinds])
+    _, first = np.unique(symmetry.orbits.numpy()[rarest], return_index=True)
+    origins = rarest[np.sort(first)]
+    inverses = np.linalg.inv(bases)
+    energies = np.stack([_cell_energies(atoms, kinds, inverses, o) for o in origins])
+    ties = _ties(energies.ravel())
+    origin, basis = origins[ties[0] // len(bases)], bases[ties[0] % len(bases)]
+    expected = int(symmetry.order) // int((symmetry.orbits == symmetry.orbits[origin]).sum())
+    upper, lower = np.linalg.qr(basis.T)
+    rotation = upper * np.sign(np.diag(lower))
+    fractional = (atoms.positions - atoms.positions[origin]) @ np.linalg.inv(basis)
+    fractional -= np.floor(fractional + SAME) * _periodic(atoms)
+    cell = basis @ rotation
+    return rotation, fractional @ cell, cell, len(ties), expected
+
+
+def _periodic(atoms: Atoms) -> np.ndarray:
+    """Which vectors of a basis are vectors of the lattice: those of a slab are the first two."""
+    return np.arange(3) < atoms.pbc.sum()
+
+
+def _cell_energies(atoms: Atoms, kinds: np.ndarray, inverses: np.ndarray, origin: int) -> np.ndarray:
+    """Generic function of the fractional coordinates in each basis, with one atom at the origin."""
+    fractional = np.einsum("ni,bij->bnj", atoms.positions - atoms.positions[origin], inverses)
+    t = fractional - PHASES
+    t -= np.floor(t)
+    factors = np.where(_periodic(atoms), 1 + 6 * t * (1 - t), np.exp(fractional))
+    return (factors.prod(2) * np.sqrt(2.0 + kinds)).sum(1)
+
+
+def _shortest_bases(atoms: Atoms) -> np.ndarray:
+    """All bases of the lattice with the least matrix of scalar products, float64 [n, 3, 3], vectors as rows.
+
+    The lattice of a slab is completed by a normal, up or down, as long as its shortest vector.
+    """
+    reduced = minkowski_reduce(atoms.cell.array, atoms.pbc)[0][atoms.pbc]
+    count = len(reduced)
+    lengths = np.sort(np.linalg.norm(reduced, axis=1))
+    tolerance = SAME * lengths[-1] ** 2
+    vectors = np.array([c for c in product(range(-2, 3), repeat=count) if any(c)]) @ reduced
+    norms = np.linalg.norm(vectors, axis=1)
+    shells = [vectors[np.abs(norms - length) < SAME * length] for length in lengths]
+    bases = np.array(list(product(*shells)))
+    gram = bases @ bases.swapaxes(1, 2)
+    volume = np.linalg.det(reduced @ reduced.T)
+    keep = np.flatnonzero(np.abs(np.linalg.det(gram) / volume - 1) < 0.5)
+    for a, b in zip(*np.triu_indices(count, 1), strict=True):
+        products = gram[keep, a, b]
+        keep = keep[products <= products.min() + tolerance]
+    bases = bases[keep]
+    if count == 3:
+        return bases
+    normal = np.cross(bases[:, 0], bases[:, 1])
+    normal *= lengths[0] / np.linalg.norm(normal, axis=1, keepdims=True)
+    return np.concatenate([np.concatenate([bases, sign * normal[:, None]], 1) for sign in (1, -1)])

@@ -1,0 +1,274 @@
+"""Symmetry breaking objects that depend on the input itself, and noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from e3nn import o3
+from scipy.spatial.distance import pdist
+from torch import Tensor
+from torch_geometric.data import Data
+
+from pyg_symbreak.detect import Symmetry
+from pyg_symbreak.groups import PointGroup, irreps_matrices
+from pyg_symbreak.structures import check_structure, neighbor_pairs
+
+from ._canonical import InversionKernel, KernelElements, canonicalize
+from ._canonical_structure import DIRECTION
+from ._sets import BreakingSet
+
+__all__ = ["frame_set", "input_breaking_set"]
+
+GENERIC = "0o+2x1o"
+"""Irreps in which a generic vector has no symmetry in O(3)."""
+LMAX = 12
+"""Highest degree in which an object that keeps a subgroup is looked for."""
+
+
+def input_breaking_set(
+    data: Data,
+    keep: PointGroup | str | None = None,
+    irreps: str | o3.Irreps | None = None,
+    symprec: float | Literal["auto"] = 1e-3,
+    features: Sequence[str] = (),
+) -> BreakingSet:
+    r"""The symmetry breaking set that depends on the structure itself, and not on its symmetry S alone.
+
+    One fixed vector v is moved by all elements of the inversion kernel (:func:`canonicalize`): the objects are
+    :math:`D(h) v` for all h that carry the canonical form of the structure to the structure. They are one orbit of S,
+    :math:`|S|/|K|` objects: the set is ideal whatever S is, also for C_n, C_nh and S_2n, where no set that depends
+    on S alone is finite. To keep a subgroup K, v is averaged over K as it lies in the canonical form. Structures of
+    the same symmetry but different shape have sets that do not know of each other.
+
+    Parameters
+    ----------
+    data : Data
+        A molecule, a point cloud, a slab or a crystal: ``pos`` [N, 3] Å, as for :func:`canonicalize`.
+    keep : PointGroup or str, optional
+        K: a subgroup of S in the frame of the structure, or a label of one (see
+        :meth:`~pyg_symbreak.groups.PointGroup.subgroups`). Where several classes of subgroups differ by nothing but
+        the choice of axes, the canonical form decides which of them is meant, for all structures of one shape alike.
+        Default: nothing is kept.
+    irreps : str or e3nn Irreps, optional
+        Irreps of the objects. Default: "0o+2x1o"; to keep a subgroup, if need be with irreps of higher degree, both
+        parities of each.
+    symprec, features
+        As for :func:`canonicalize`.
+
+    Returns
+    -------
+    BreakingSet
+        Ideal. Each irrep of an object has unit length, or vanishes. Pure translations of a supercell are not broken.
+
+    Raises
+    ------
+    ValueError
+        As in :func:`canonicalize`; ``data`` has no positions; ``keep`` is not a subgroup, or a label with several
+        meanings (they are listed); or no vector of ``irreps`` has exactly the symmetry K.
+
+    Examples
+    --------
+    >>> from pyg_symbreak.structures import from_ase
+    >>> from ase import Atoms
+    >>> turns = 2 * np.pi * np.arange(4) / 4
+    >>> ring = lambda r, twist: [(r * np.cos(t + twist), r * np.sin(t + twist), 0) for t in turns]
+    >>> propeller = Atoms("CF4H4", [(0, 0, 0.5), *ring(1.3, 0), *ring(2.0, 0.3)])
+    >>> b = input_breaking_set(from_ase(propeller, torch.float64))
+    >>> b
+    BreakingSet(C4, size=4, irreps=1x0o+2x1o, ideal)
+    """
+    frame, group = _frame_and_group(data, symprec, features)
+    kept = _representative(frame, group, keep)
+    if irreps is not None:
+        found = _set(frame, group, kept, o3.Irreps(irreps))
+        if found is None:
+            raise ValueError(
+                f"no vector of irreps={irreps} is fixed by {kept.schoenflies} and by nothing else of the symmetry "
+                f"{group.schoenflies}: add irreps, or leave them out to have some chosen"
+            )
+        return found
+    more = ["".join(f"+{l}o+{l}e" for l in range(2, lmax + 1)) for lmax in range(1, LMAX + 1)]
+    found = next(filter(None, (_set(frame, group, kept, o3.Irreps(GENERIC + m)) for m in more)), None)
+    if found is None:
+        raise ValueError(f"to keep {kept.schoenflies} of {group.schoenflies} takes irreps above l = {LMAX}: name some")
+    return found
+
+
+def frame_set(data: Data, symprec: float | Literal["auto"] = 1e-3, features: Sequence[str] = ()) -> BreakingSet:
+    """The rotations, proper and improper, of the inversion kernel as objects: their columns, three vectors."""
+    frame, group = _frame_and_group(data, symprec, features)
+    return _placed(frame, group, _representative(frame, group, None), o3.Irreps("3x1o"), np.eye(3).ravel())
+
+
+def _frame_and_group(
+    data: Data, symprec: float | Literal["auto"], features: Sequence[str]
+) -> tuple[np.ndarray, PointGroup]:
+    """The rotation [3, 3] of an element of the inversion kernel, and S."""
+    kernel = canonicalize(data, symprec, features)
+    if not isinstance(kernel.symmetry, Symmetry):
+        raise ValueError(
+            "data has no positions: sets of irreps objects are for structures. For a graph use canonicalize(data), or "
+            "AddSymmetryBreaking(strategy='input')"
+        )
+    return kernel.setting.rotation.numpy(), kernel.symmetry.group
+
+
+def _representative(frame: np.ndarray, group: PointGroup, keep: PointGroup | str | None) -> PointGroup:
+    """The member of the class of K that lies in the canonical form as the canonical form itself decides."""
+    if keep is None:
+        return PointGroup("C1").rotated(group.frame)
+    if isinstance(keep, PointGroup):
+        if not group.contains_group(keep):
+            raise ValueError(
+                f"keep: {keep.schoenflies}, as oriented here, is not a subgroup of the symmetry {group.schoenflies}"
+            )
+        movers = group.matrices
+    else:
+        keep = group.subgroup(keep)
+        normalizer = group.normalizer()  # an infinite one leaves all subgroups of C_n, C_nh, S_2n as they are
+        movers = normalizer.matrices if normalizer.is_finite else group.matrices
+    to_canonical = frame.T @ movers
+    members = to_canonical[:, None] @ keep.matrices @ to_canonical.swapaxes(1, 2)[:, None]
+    values = np.exp(members @ DIRECTION @ np.roll(DIRECTION, 1)).sum(1)
+    return keep.rotated(movers[int(np.argmax(values <= values.min() + 1e-9))])
+
+
+def _set(frame: np.ndarray, group: PointGroup, kept: PointGroup, irreps: o3.Irreps) -> BreakingSet | None:
+    """The set of the generic vector of these irreps averaged over K, if that breaks S to K exactly."""
+    vector = irreps_matrices(irreps, frame.T @ kept.matrices @ frame).mean(0) @ _generic_vector(irreps.dim)
+    at = 0
+    for mul, ir in irreps:
+        for _ in range(mul):
+            length = np.linalg.norm(vector[at : at + ir.dim])
+            vector[at : at + ir.dim] *= 1 / length if length > 1e-6 else 0.0
+            at += ir.dim
+    found = _placed(frame, group, kept, irreps, vector)
+    moved = irreps_matrices(irreps, group.matrices) @ found._first
+    fixing = np.abs(moved - found._first).max(1, initial=0) < 1e-3
+    return found if fixing.sum() == kept.order else None
+
+
+def _placed(
+    frame: np.ndarray, group: PointGroup, kept: PointGroup, irreps: o3.Irreps, vector: np.ndarray
+) -> BreakingSet:
+    """The set of a vector of the canonical form that breaks S to K."""
+    return BreakingSet(
+        group=group,
+        keep=kept,
+        parent=PointGroup("O3"),
+        irreps=irreps,
+        ideal=True,
+        degeneracy=1.0,
+        complement=kept,
+        _first=irreps_matrices(irreps, frame[None])[0] @ vector,
+        _motions=_cosets(group, kept),
+        _normalizer=group,
+    )
+
+
+def _cosets(group: PointGroup, kept: PointGroup) -> np.ndarray:
+    """One element of each left coset of K in S, the identity for K itself."""
+    identity = int(np.argmax([np.allclose(m, np.eye(3)) for m in group.matrices]))
+    inside = list(group.indices_of(kept))
+    seen = np.zeros(len(group.matrices), dtype=bool)
+    chosen = []
+    for g in [identity, *range(len(group.matrices))]:
+        if not seen[g]:
+            chosen.append(g)
+            seen[group.table[g, inside]] = True
+    return group.matrices[chosen]
+
+
+def _generic_vector(dim: int) -> np.ndarray:
+    """Fixed numbers of mean square 1 without relations between them, float64 [dim]."""
+    return rank_table(2, dim)[1].numpy()
+
+
+# ---------------------------------------------------------------------- graphs without positions
+
+
+@dataclass(frozen=True, eq=False)
+class KernelObjects:
+    """Objects on the nodes of a graph, one for each element of its inversion kernel."""
+
+    kernel: InversionKernel
+    irreps: o3.Irreps
+    make: Callable[[KernelElements], Tensor]
+
+    @property
+    def size(self) -> int:
+        """The number of objects: the order of the automorphism group."""
+        return self.kernel.order
+
+    @property
+    def objects(self) -> Tensor:
+        """All objects [size, N, dim]; a ValueError if they are too many."""
+        return self.make(self.kernel.elements)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Objects drawn independently and uniformly, [n, N, dim]."""
+        return self.make(self.kernel.sample(n, generator))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(size={self.size}, irreps={self.irreps})"
+
+
+def rank_table(rows: int, dim: int) -> Tensor:
+    r"""A fixed table of distinct rows, float64 [rows, dim], of mean 0 and mean square 1.
+
+    :math:`\sqrt 2 \cos(2\pi (r \sqrt{p_j} + 1/8))` in row r and column j, with :math:`p_j` the prime number j. As the
+    roots are irrational the rows fill a torus uniformly and never repeat, and a row is the same in every table.
+    """
+    roots = torch.tensor(_primes(dim), dtype=torch.float64).sqrt()
+    turns = torch.arange(rows, dtype=torch.float64)[:, None] * roots + 0.125
+    return math.sqrt(2) * torch.cos(2 * math.pi * (turns - turns.floor()))
+
+
+def _primes(count: int) -> list[int]:
+    found: list[int] = []
+    candidate = 2
+    while len(found) < count:
+        if all(candidate % p for p in found):
+            found.append(candidate)
+        candidate += 1
+    return found
+
+
+# ---------------------------------------------------------------------- noise
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """Independent normal numbers on all nodes: a law that no rotation and no permutation of the nodes changes."""
+
+    irreps: o3.Irreps
+    num_nodes: int
+    scale: float
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+        """Independent draws, float64 [n, N, dim]."""
+        return self.scale * torch.randn(n, self.num_nodes, self.irreps.dim, generator=generator, dtype=torch.float64)
+
+
+def neighbor_distance(data: Data) -> float:
+    """The shortest distance between two atoms, or an atom and its image, Å.
+
+    Raises
+    ------
+    ValueError
+        There is a single atom without images.
+    """
+    atoms = check_structure(data)
+    shortest = min([*pdist(atoms.positions), *np.linalg.norm(atoms.cell.array[atoms.pbc], axis=1)], default=math.inf)
+    if shortest == math.inf:
+        raise ValueError("a single atom has no neighbour, whose distance is the unit of scale")
+    if not atoms.pbc.any():
+        return float(shortest)
+    source, target, shift = neighbor_pairs(atoms, 1.001 * shortest)
+    apart = atoms.positions[target] - atoms.positions[source] + shift @ atoms.cell.array
+    return float(np.linalg.norm(apart, axis=1).min())
