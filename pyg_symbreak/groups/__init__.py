@@ -3,5 +3,16 @@
 from ._finite import FiniteGroup
 from ._irreps import irreps_matrices, wigner_d
 from ._point_group import PointGroup
+from ._representation import Representation, cyclic_group, dihedral_group, symmetric_group, transversal_subgroup
 
-__all__ = ["FiniteGroup", "PointGroup", "irreps_matrices", "wigner_d"]
+__all__ = [
+    "FiniteGroup",
+    "PointGroup",
+    "Representation",
+    "cyclic_group",
+    "dihedral_group",
+    "irreps_matrices",
+    "symmetric_group",
+    "transversal_subgroup",
+    "wigner_d",
+]
