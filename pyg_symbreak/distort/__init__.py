@@ -1,0 +1,14 @@
+"""Ways down from a symmetric structure: distortions that break its symmetry, and relaxations along them.
+
+A structure with symmetry S never leaves it under symmetric forces. What it can become is told by representation
+theory: its displacements [N, 3], rigid motions taken out, are a representation of S and decompose into irreps. In an
+irrep W a subgroup K of S fixes the space Fix_W(K), the order parameter directions of K; K is an *isotropy subgroup*
+if no larger group fixes the same space (Stokes & Hatch, *Isotropy Subgroups of the 230 Crystallographic Space
+Groups*, World Scientific 1988). Where Fix_W(K) is one-dimensional and W is unstable, a stationary point of symmetry K
+branches off (the equivariant branching lemma; Golubitsky, Stewart & Schaeffer, *Singularities and Groups in
+Bifurcation Theory II*, Springer 1988).
+"""
+
+from pyg_symbreak.distort._distortions import Distortion, distortions
+
+__all__ = ["Distortion", "distortions"]
