@@ -53,7 +53,8 @@ class Term:
     @property
     def matrices(self) -> np.ndarray:
         """The matrices, float64 [order, d, d]."""
-        if self.general is not None:
+        if self.images is None:
+            assert self.general is not None
             return self.general
         out = np.zeros((self.group.order, self.dim, self.dim))
         np.put_along_axis(out, self.images[:, None, :], 1.0, axis=1)
@@ -329,6 +330,7 @@ class Hom:
         """The basis, float64 [k, d_out, d_in]."""
         if self.basis is not None:
             return self.basis
+        assert self.scale is not None
         return (self.orbits == np.arange(self.dim)[:, None, None]) * self.scale[:, None, None]
 
 

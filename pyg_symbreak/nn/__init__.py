@@ -2,20 +2,31 @@
 
 from pyg_symbreak.nn.breaking_conv import BreakingConv
 from pyg_symbreak.nn.edge_embedding import EdgeEmbedding
+from pyg_symbreak.nn.equivariant_linear import EquivariantLinear
+from pyg_symbreak.nn.equivariant_mlp import EquivariantActivation, EquivariantMLP
+from pyg_symbreak.nn.finite_canonicalizer import FiniteCanonicalizer
 from pyg_symbreak.nn.gated_network import GatedNetwork
 from pyg_symbreak.nn.orbit_aggregation import OrbitAggregation
 from pyg_symbreak.nn.orbit_exchange import OrbitExchange
 from pyg_symbreak.nn.orbit_project import OrbitProject
+from pyg_symbreak.nn.relaxed_linear import RelaxedLinear
+from pyg_symbreak.nn.relaxed_mlp import RelaxedMLP
 from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
 from pyg_symbreak.nn.sympe import SymPE
 
 __all__ = [
     "BreakingConv",
     "EdgeEmbedding",
+    "EquivariantActivation",
+    "EquivariantLinear",
+    "EquivariantMLP",
+    "FiniteCanonicalizer",
     "GatedNetwork",
     "OrbitAggregation",
     "OrbitExchange",
     "OrbitProject",
+    "RelaxedLinear",
+    "RelaxedMLP",
     "SymPE",
     "SymmetricPowers",
 ]

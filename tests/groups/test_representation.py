@@ -34,7 +34,8 @@ REPRESENTATIONS = {
     "S4 nodes": nodes(4),
     "S4 pairs": nodes(4) @ nodes(4),
     "C6 ring": Representation.permutation(cyclic_group(6)),
-    "D4 corners and scalars": Representation.permutation(dihedral_group(4)) + 2 * Representation.trivial(dihedral_group(4)),
+    "D4 corners and scalars": Representation.permutation(dihedral_group(4))
+    + 2 * Representation.trivial(dihedral_group(4)),
     "D5 regular": Representation.regular(dihedral_group(5)),
     "Oh 1o+2e": Representation.irreps(turned("Oh"), "2x1o+2e+0o"),
     "D3h 1e@2o": Representation.irreps(g := turned("D3h"), "1e") @ Representation.irreps(g, "2o"),
@@ -60,7 +61,9 @@ def test_homomorphism_into_orthogonal_matrices(rep):
 
 def _null_space_dimension(a: Representation, b: Representation) -> int:
     """The dimension of {W : ρ'(g)W = Wρ(g) for all g}, from the singular values of the whole system."""
-    rows = [np.kron(y, np.eye(a.dim)) - np.kron(np.eye(b.dim), x.T) for x, y in zip(a.matrices, b.matrices, strict=True)]
+    rows = [
+        np.kron(y, np.eye(a.dim)) - np.kron(np.eye(b.dim), x.T) for x, y in zip(a.matrices, b.matrices, strict=True)
+    ]
     return a.dim * b.dim - np.linalg.matrix_rank(sum(r.T @ r for r in rows), tol=1e-9, hermitian=True)
 
 
@@ -202,7 +205,7 @@ def test_transversal_subgroups_against_all_pairs(group):
             assert len(np.unique(group.table[np.ix_(t, h)])) == group.order == len(t) * len(h)
             found += 1
         else:
-            with pytest.raises(ValueError, match="no subgroup of order .* use RelaxedLinear"):
+            with pytest.raises(ValueError, match=r"no subgroup of order .* use RelaxedLinear"):
                 transversal_subgroup(group, h)
     assert found >= 2
 
