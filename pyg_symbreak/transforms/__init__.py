@@ -3,5 +3,6 @@
 from pyg_symbreak.transforms.add_symmetry import AddSymmetry
 from pyg_symbreak.transforms.add_symmetry_breaking import AddSymmetryBreaking
 from pyg_symbreak.transforms.neighbor_list import NeighborList
+from pyg_symbreak.transforms.orbit_individualization import OrbitIndividualization
 
-__all__ = ["AddSymmetry", "AddSymmetryBreaking", "NeighborList"]
+__all__ = ["AddSymmetry", "AddSymmetryBreaking", "NeighborList", "OrbitIndividualization"]

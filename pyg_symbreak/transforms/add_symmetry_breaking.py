@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
@@ -20,6 +19,7 @@ from pyg_symbreak.breaking._input import KernelObjects, Noise, frame_set, neighb
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.groups._catalog import parse_symbol
 from pyg_symbreak.groups._point_group import parent_group
+from pyg_symbreak.transforms._seeding import generator_for
 
 __all__ = ["AddSymmetryBreaking"]
 
@@ -202,7 +202,7 @@ class AddSymmetryBreaking(BaseTransform):
             raise ValueError("AddSymmetryBreaking takes one structure, not a batch: use it before batching")
         found = self._objects(data)
         if self.choose == "sample":
-            return self._attach(data, found.irreps, found.sample(1, self._generator(data))[0])
+            return self._attach(data, found.irreps, found.sample(1, generator_for(data, self.seed))[0])
         assert not isinstance(found, Noise)
         if isinstance(found, BreakingSet) and found.size == math.inf:
             raise ValueError(f"{found} is continuous and cannot be listed: use choose='sample'. {found.explanation}")
@@ -237,14 +237,6 @@ class AddSymmetryBreaking(BaseTransform):
         if any(ir != o3.Irrep("0e") for _, ir in irreps):
             raise ValueError(f"data has no positions, so that its objects are scalars such as '8x0e', not {irreps}")
         return irreps
-
-    def _generator(self, data: Data) -> torch.Generator | None:
-        if self.seed is None:
-            return None
-        tensor = data.edge_index if data.get("pos") is None else data.pos
-        content = tensor.detach().cpu().contiguous().numpy().tobytes()
-        digest = hashlib.sha256(repr(self.seed).encode() + content).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 
     def _attach(self, data: Data, irreps: o3.Irreps, rows: Tensor) -> Data:
         """The data with an object [dim] or [N, dim]."""
