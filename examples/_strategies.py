@@ -25,6 +25,8 @@ DIM = 8
 GRAPH_WAYS = ("none", "noise", "uniform ranks", "input-indexed", "SymPE")
 COLORS = {
     "none": "0.45",
+    "none (no flips)": "0.65",
+    "E-MLP": "0.3",
     "noise": "#edae49",
     "uniform ranks": "#d1495b",
     "group-indexed": "#7b2d8b",
