@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,8 @@ from e3nn import o3
 from torch import Tensor
 
 from pyg_symbreak.groups import wigner_d
+
+from ._methods import resolve_method
 
 __all__ = ["Orbits"]
 
@@ -22,8 +24,8 @@ class Orbits:
     Build it with `from_index` (the partition alone, enough for `orbit_reduce`) or `from_group` (needed by
     `orbit_project`), and join the graphs of a batch with `cat`.
 
-    A node j of an orbit with representative r is reached by the elements of one coset of the site-symmetry
-    group H of r, {g : π_g(r) = j}. What the projector needs is the mean of D(g) over that coset (`table`), so
+    A node j of an orbit with representative r, its first node, is reached by the elements of one coset of the
+    site-symmetry group H of r, {g : π_g(r) = j}. What the projector needs is the mean of D(g) over that coset, so
     a node stores its coset, and a coset stores its elements. Orbits of a graph with the same H share cosets.
 
     Attributes
@@ -51,6 +53,7 @@ class Orbits:
     coset: Tensor | None = None
     members: Tensor | None = None
     member_offsets: Tensor | None = None
+    _tables: dict[object, tuple[Tensor, ...]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def from_index(cls, node: Tensor, num_orbits: int | None = None) -> Orbits:
@@ -197,37 +200,92 @@ class Orbits:
             coset=None if self.coset is None else self.coset.to(device),
         )
 
-    def table(self, irreps: o3.Irreps | str, dtype: torch.dtype = torch.float32) -> Tensor:
-        """The mean of D(g) over each coset, for each kind of irrep in turn.
+    def table(
+        self, irreps: o3.Irreps | str, dtype: torch.dtype = torch.float32, method: str = "auto"
+    ) -> tuple[Tensor, ...]:
+        """What `orbit_project` reads of the group, built once and kept.
 
         Parameters
         ----------
         irreps : e3nn Irreps
         dtype : torch.dtype
             float64, or float32 for features of any lower precision.
+        method : {"auto", "torch", "triton"}
+            The implementation that reads it, see `resolve_method`.
 
         Returns
         -------
-        tensor [num_cosets, Σ (2l + 1)²], the sum over the distinct irreps in the order of their first
-        appearance; on the device of `node`. The matrices are flattened by rows.
+        tuple of tensors, on the device of `node`. For "triton": `order`, `offsets` and `coset`, then for each
+        distinct irrep, in the order of first appearance, the mean of D(g) over each coset,
+        [num_cosets, (2l + 1)²] by rows. For "torch": for each distinct irrep an orthonormal basis of the fields
+        that the group of each graph fixes, as a sparse matrix B [N, basis fields × components] of node by
+        (field, component), first its columns and then its rows, each as where they begin, the indices and the
+        entries.
 
         Raises
         ------
         ValueError
             If the orbits were built without group elements.
         """
-        if self.matrices is None or self.members is None or self.member_offsets is None:
+        if self.coset is None:
             raise ValueError("the orbits have no group elements: build them with Orbits.from_group")
-        kinds = list(dict.fromkeys(ir for _, ir in o3.Irreps(irreps)))
+        method = resolve_method(method, self.node.device)
+        kinds = tuple(dict.fromkeys(ir for _, ir in o3.Irreps(irreps).remove_zero_multiplicities()))
+        key = kinds, dtype, method
+        if key not in self._tables:
+            means = self._coset_means(kinds)
+            if method == "triton":
+                parts = [self.order, self.offsets, self.coset, *(mean.flatten(1) for mean in means)]
+            else:
+                parts = [part for mean in means for part in self._fixed_fields(mean, self.coset)]
+            device = self.node.device
+            self._tables[key] = tuple(p.to(device, dtype if p.is_floating_point() else None) for p in parts)
+        return self._tables[key]
+
+    def _coset_means(self, kinds: Sequence[o3.Irrep]) -> list[Tensor]:
+        """The mean of D(g) over each coset for each irrep, float64 [num_cosets, dim, dim] on the CPU."""
+        assert self.matrices is not None
+        assert self.members is not None
+        assert self.member_offsets is not None
         elements = self.matrices.numpy()
         sign = np.sign(np.linalg.det(elements)) if len(elements) else np.ones(0)
         wigner = wigner_d(max((ir.l for ir in kinds), default=0), elements * sign[:, None, None])
-        columns = [
-            wigner[ir.l].reshape(len(elements), ir.dim**2) * np.where(sign < 0, ir.p, 1)[:, None] for ir in kinds
-        ]
-        flat = np.concatenate([np.zeros((len(elements), 0)), *columns], axis=1)[self.members.numpy()]
-        starts = self.member_offsets.numpy()
-        means = np.add.reduceat(flat, starts[:-1]) / np.diff(starts)[:, None] if len(flat) else flat[:0]
-        table = torch.from_numpy(means).to(self.node.device, dtype)
-        # By columns on the CPU, whose arithmetic goes column by column; by rows on a GPU, which reads rows.
-        return table.t().contiguous().t() if table.is_cpu else table
+        members, starts = self.members.numpy(), self.member_offsets.numpy()
+        means = []
+        for ir in kinds:
+            flat = (wigner[ir.l] * np.where(sign < 0, ir.p, 1)[:, None, None])[members]
+            mean = np.add.reduceat(flat, starts[:-1]) / np.diff(starts)[:, None, None] if len(flat) else flat
+            means.append(torch.from_numpy(mean))
+        return means
+
+    def _fixed_fields(self, mean: Tensor, coset: Tensor) -> tuple[Tensor, ...]:
+        """An orthonormal basis of the fields of one irrep that the group fixes, in sparse columns and rows.
+
+        The mean over the coset of a representative is the projector on the vectors that its site symmetry fixes,
+        with eigenvalues 0 and 1. Each fixed vector v gives the field that is mean[coset[j]] v / √|O| on the nodes
+        j of its orbit O and zero elsewhere.
+        """
+        order, offsets = self.order.cpu(), self.offsets.cpu()
+        orbit, coset = self.node.cpu()[order], coset.cpu()[order]
+        dim, sizes = mean.shape[1], offsets.diff()
+        sites, site = coset[offsets[:-1]].unique(return_inverse=True)
+        values, vectors = torch.linalg.eigh(mean[sites])
+        fixed = (values > 0.5)[site]  # [num_orbits, dim]
+        number = (fixed.flatten().cumsum(0) - 1).view_as(fixed)
+        fields = mean[coset] @ vectors[site][orbit] / sizes[orbit].double().sqrt()[:, None, None]
+        at, which = fixed[orbit].nonzero(as_tuple=True)
+        column = number[orbit[at], which][:, None] * dim + torch.arange(dim)
+        row = order[at][:, None].expand_as(column)
+        entry = fields[at, :, which]
+        by_column, by_row = (
+            Orbits.from_index(index.flatten(), size)
+            for index, size in ((column, int(fixed.sum()) * dim), (row, self.num_nodes))
+        )
+        return (
+            by_column.offsets,
+            row.flatten()[by_column.order],
+            entry.flatten()[by_column.order],
+            by_row.offsets,
+            column.flatten()[by_row.order],
+            entry.flatten()[by_row.order],
+        )

@@ -131,10 +131,13 @@ def _check_features(x: Tensor, rows: int, name: str, of: str) -> None:
 def _reduce_torch(x: Tensor, order: Tensor, offsets: Tensor, weight: Tensor | None, reduce: str) -> Tensor:
     if reduce in ("sum", "mean"):
         dtype = x.dtype
+        x = x.to(torch.promote_types(dtype, torch.float32))
         if weight is not None:
-            x = x.to(torch.promote_types(dtype, torch.float32))
             weight = weight.to(x.dtype)[order]
-        return embedding_bag(order, x, offsets[:-1], mode=reduce, per_sample_weights=weight).to(dtype)
+        out = embedding_bag(order, x, offsets[:-1], mode="sum", per_sample_weights=weight)
+        if reduce == "mean":  # embedding_bag has one, but divides slowly
+            out /= offsets.diff().clamp_(min=1)[:, None]
+        return out.to(dtype)
     out = x.new_full((offsets.shape[0] - 1, x.shape[1]), _EMPTY[reduce])
     for orbit, nodes in blocks(order, offsets, _BLOCK_ELEMENTS // x.shape[1]):
         block = x.index_select(0, nodes.flatten()).view(*nodes.shape, -1)

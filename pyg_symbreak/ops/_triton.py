@@ -112,9 +112,7 @@ def project_kernel(
     table,
     out,
     width,
-    table_width,
     start_column,
-    table_column,
     mul,
     DIM: tl.constexpr,
     PADDED: tl.constexpr,
@@ -136,7 +134,7 @@ def project_kernel(
         at = first + row
         node = tl.load(order + at, mask=at < end, other=0)
         x_row = x + node * width + start_column
-        w_row = table + tl.load(coset + node, mask=at < end, other=0) * table_width + table_column
+        w_row = table + tl.load(coset + node, mask=at < end, other=0) * (DIM * DIM)
         x_mask = (at < end)[:, None] & (u < mul)[None, :]
         w_mask = (at < end)[:, None] & (a < DIM)[None, :]
         for b in tl.static_range(DIM):
@@ -148,7 +146,7 @@ def project_kernel(
     for first in range(start, end, ROWS):
         at = first + row
         node = tl.load(order + at, mask=at < end, other=0)
-        w_row = table + tl.load(coset + node, mask=at < end, other=0) * table_width + table_column
+        w_row = table + tl.load(coset + node, mask=at < end, other=0) * (DIM * DIM)
         w_mask = (at < end)[:, None] & (a < DIM)[None, :]
         y = tl.zeros((ROWS, PADDED, CHANNELS), ACC)
         for b in tl.static_range(DIM):
@@ -217,28 +215,17 @@ def launch_reduce(
     return out
 
 
-def launch_project(
-    x: Tensor,
-    order: Tensor,
-    offsets: Tensor,
-    coset: Tensor,
-    table: Tensor,
-    muls: list[int],
-    dims: list[int],
-    columns: list[int],
-) -> Tensor:
+def launch_project(x: Tensor, table: list[Tensor], muls: list[int], dims: list[int], kinds: list[int]) -> Tensor:
     """Run `project_kernel` for each term of the irreps on contiguous features [N, width]."""
+    order, offsets, coset, *means = table
     num_orbits, width = offsets.shape[0] - 1, x.shape[1]
     out = torch.empty_like(x)
-    table = table.contiguous()
     start = 0
     with torch.cuda.device_of(x):
-        for mul, dim, column in zip(muls, dims, columns, strict=True):
+        for mul, dim, kind in zip(muls, dims, kinds, strict=True):
             if mul:
                 settings = project_settings(x.dtype, -(-x.shape[0] // num_orbits), mul, dim)
                 grid = (num_orbits, triton.cdiv(mul, settings["CHANNELS"]))
-                project_kernel[grid](
-                    x, order, offsets, coset, table, out, width, table.shape[1], start, column, mul, **settings
-                )
+                project_kernel[grid](x, order, offsets, coset, means[kind], out, width, start, mul, **settings)
             start += mul * dim
     return out

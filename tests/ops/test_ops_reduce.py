@@ -85,6 +85,9 @@ def test_low_precision_accumulates_in_float32():
     y = orbit_reduce(x, Orbits.from_index(node), "sum")
     assert y.dtype == torch.bfloat16
     assert (y == 4096).all()  # the nearest number to 4099; adding ones in bfloat16 stops at 256
+    assert (orbit_reduce(x, Orbits.from_index(node), "mean") == 1).all()
+    large = torch.full((4099, 3), 1000.0, dtype=torch.float16)  # the sum is above the largest float16
+    assert (orbit_reduce(large, Orbits.from_index(node), "mean") == 1000).all()
     weight = torch.full((4099,), 1 / 4099)
     assert (orbit_reduce(x, Orbits.from_index(node), "sum", weight=weight) == 1).all()
     y = orbit_reduce(x, Orbits.from_index(node), "logsumexp")

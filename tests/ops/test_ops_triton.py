@@ -83,7 +83,7 @@ def test_projection_compiles_for_hopper_without_spills(dim, dtype, tmp_path, mon
     index, values = "*i64", TYPES[dtype]
     table = "*fp64" if dtype == torch.float64 else "*fp32"
     pointers = {"x": values, "order": index, "offsets": index, "coset": index, "table": table, "out": values}
-    numbers = ["width", "table_width", "start_column", "table_column", "mul"]
+    numbers = ["width", "start_column", "mul"]
     settings = project_settings(dtype, 24, 32, dim)
     registers, spilled, ptx = compile_for_hopper(project_kernel, pointers, numbers, settings, tmp_path, divisible=False)
     print(f"l={dim // 2} {dtype}: {registers} registers")

@@ -112,5 +112,5 @@ def test_ops_are_registered_soundly():
     x = features(orbits.num_nodes, 3).requires_grad_()
     tensors = x, orbits.node, orbits.order, orbits.offsets
     torch.library.opcheck(torch.ops.pyg_symbreak.orbit_reduce, (*tensors, None, "mean", True, "triton"))
-    tensors = *tensors, orbits.coset, orbits.table("1o", torch.float64)
-    torch.library.opcheck(torch.ops.pyg_symbreak.orbit_project, (*tensors, [1], [3], [0], "triton"))
+    table = list(orbits.table("1o", torch.float64, "triton"))
+    torch.library.opcheck(torch.ops.pyg_symbreak.orbit_project, (x, table, [1], [3], [0], "triton"))
