@@ -1,5 +1,7 @@
 """Projection of node features on those that a residual symmetry allows."""
 
+from collections.abc import Sequence
+
 from e3nn import o3
 from torch import Tensor, nn
 
@@ -25,7 +27,8 @@ class OrbitProject(nn.Module):
         The implementation, see :func:`pyg_symbreak.ops.resolve_method`.
 
     Shapes:
-        - **input:** node features :math:`(|\mathcal{V}|, D)`, orbits of the same nodes
+        - **input:** node features :math:`(|\mathcal{V}|, D)`, orbits of the same nodes, their table for these
+          irreps *(optional, needed inside torch.compile)*
         - **output:** node features :math:`(|\mathcal{V}|, D)`
     """
 
@@ -38,8 +41,8 @@ class OrbitProject(nn.Module):
     def reset_parameters(self) -> None:
         """Do nothing: there are no parameters."""
 
-    def forward(self, x: Tensor, orbits: Orbits, table: Tensor | None = None) -> Tensor:
-        """Project x; ``table`` is ``orbits.table(irreps)`` where it was built before."""
+    def forward(self, x: Tensor, orbits: Orbits, table: Sequence[Tensor] | None = None) -> Tensor:
+        """Project x; ``table`` is ``orbits.table(irreps, dtype, method)``, which the orbits keep once built."""
         return orbit_project(x, orbits, self.irreps, table=table, method=self.method)
 
     def __repr__(self) -> str:
