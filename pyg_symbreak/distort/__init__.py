@@ -10,5 +10,6 @@ Bifurcation Theory II*, Springer 1988).
 """
 
 from pyg_symbreak.distort._distortions import Distortion, distortions
+from pyg_symbreak.distort._relax import Descent, Relaxation, Stationary, relax, same_structure
 
-__all__ = ["Distortion", "distortions"]
+__all__ = ["Descent", "Distortion", "Relaxation", "Stationary", "distortions", "relax", "same_structure"]

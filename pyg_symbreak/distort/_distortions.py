@@ -167,8 +167,10 @@ class Displacements:
     ----------
     atoms : ase.Atoms
         The structure, symmetrized.
+    whole : PointGroup
+        Its point group.
     group : PointGroup
-        Its point group (D2h or C2v in place of a continuous one).
+        The same, but D2h or C2v in place of a continuous one.
     rotations, permutations : arrays [order, 3, 3] and [order, N]
         Operation g carries the displacement u of atom i to R_g u of atom permutations[g, i].
     """
@@ -177,6 +179,7 @@ class Displacements:
         symmetry = detect_symmetry(x, symprec)
         if not isinstance(symmetry, Symmetry):
             raise ValueError("a graph without positions has no displacements: give it pos [N, 3] in Å")
+        self.whole = symmetry.group
         atoms = symmetrize(x, symmetry)
         self.atoms = to_ase(atoms) if isinstance(atoms, Data) else atoms
         self.linear = symmetry.continuous is not None
@@ -190,7 +193,7 @@ class Displacements:
 
     def _take_plane(self, symmetry: Symmetry) -> None:
         """Stand D2h or C2v in for the continuous group: it has the same action on displacements in one plane."""
-        whole = symmetry.group
+        whole = self.whole
         inverted = len(symmetry.permutations) > 1
         self.group = PointGroup("D2h" if inverted or len(self.atoms) == 1 else "C2v").rotated(whole.frame)
         self.rotations = self.group.matrices
@@ -252,6 +255,14 @@ class Displacements:
         for rotation, inverse in zip(self.rotations, self._inverse, strict=True):
             total += np.einsum("ab,ibjd,cd->iajc", rotation, blocks[inverse][:, :, inverse], rotation, optimize=True)
         return total.reshape(3 * count, 3 * count) / self.order
+
+    def projector(self, operations: Sequence[int]) -> np.ndarray:
+        """Projector [3N, 3N] on the displacements that a subgroup leaves as they are."""
+        count = len(self.atoms)
+        total = np.zeros((count, 3, count, 3))
+        for g in operations:
+            total[self.permutations[g], :, np.arange(count)] += self.rotations[g]
+        return total.reshape(3 * count, 3 * count) / len(operations)
 
     @cached_property
     def irreps(self) -> list[Irrep]:

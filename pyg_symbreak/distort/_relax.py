@@ -1,0 +1,444 @@
+"""Relaxation from a symmetric structure to the minima around it, and the count of what it took."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixConstraint
+from ase.optimize import BFGS
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import pdist, squareform
+from torch_geometric.data import Data
+
+from pyg_symbreak.detect import Symmetry, detect_symmetry
+from pyg_symbreak.distort._distortions import Displacements, Distortion, Irrep, nearest_neighbor_distance
+from pyg_symbreak.distort._isotropy import isotropy_subgroups
+from pyg_symbreak.groups import PointGroup
+from pyg_symbreak.structures import match_atoms
+
+STEP = 0.01
+"""Largest displacement, Å, of the finite differences of forces."""
+UNSTABLE = -0.01
+"""Curvatures below this, eV/Å², are unstable."""
+SAME_ENERGY = 5e-3
+"""Relaxed structures whose energies, eV, differ by more are different."""
+SAME_PLACE = 0.05
+"""Of equal structures no two atoms are further apart, as a fraction of the nearest-neighbour distance."""
+
+
+@dataclass(eq=False)
+class Stationary:
+    """A structure at which the forces vanish.
+
+    Attributes
+    ----------
+    atoms : ase.Atoms
+        With energy (eV) and forces (eV/Å).
+    energy : float
+        eV.
+    symmetry : PointGroup
+    curvatures : list of (str, float), optional
+        The lowest curvature, eV/Å², in each irrep that breaks the symmetry; None where it was not computed.
+    """
+
+    atoms: Atoms
+    energy: float
+    symmetry: PointGroup
+    curvatures: list[tuple[str, float]] | None = None
+
+    @property
+    def is_minimum(self) -> bool | None:
+        """Whether no distortion that breaks the symmetry goes down; None where that was not computed."""
+        return None if self.curvatures is None else all(c > UNSTABLE for _, c in self.curvatures)
+
+
+@dataclass(eq=False)
+class Descent:
+    """One relaxation.
+
+    Attributes
+    ----------
+    parent : int, optional
+        Number of the stationary structure that it started from; None for the relaxation that keeps all symmetry.
+    distortion : Distortion, optional
+        How the start was displaced, and what symmetry was kept on the way.
+    sign : int
+        Of the displacement.
+    curvature : float, optional
+        eV/Å², of the energy along it at the parent.
+    energies : list of float
+        eV, one for each force call.
+    found : int, optional
+        Number of the stationary structure at its end; None if it did not converge.
+    """
+
+    parent: int | None
+    distortion: Distortion | None
+    sign: int
+    curvature: float | None
+    energies: list[float]
+    found: int | None
+
+
+@dataclass(eq=False)
+class Relaxation:
+    """What was found from a symmetric structure.
+
+    Attributes
+    ----------
+    found : list of Stationary
+        Inequivalent stationary structures, in the order in which they were found; the first has the symmetry of the
+        input.
+    descents : list of Descent
+        All relaxations, in their order.
+    curvature_calls : int
+        Force calls for the curvatures.
+    """
+
+    found: list[Stationary] = field(default_factory=list)
+    descents: list[Descent] = field(default_factory=list)
+    curvature_calls: int = 0
+
+    @property
+    def calls(self) -> int:
+        """All force calls."""
+        return self.curvature_calls + sum(len(d.energies) for d in self.descents)
+
+    @property
+    def minima(self) -> list[Stationary]:
+        """The structures that are not known to be saddles, by rising energy."""
+        return sorted((s for s in self.found if s.is_minimum is not False), key=lambda s: s.energy)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the structures, as numbers, strings and lists."""
+        return {
+            "force_calls": self.calls,
+            "force_calls_for_curvatures": self.curvature_calls,
+            "found": [
+                {
+                    "symmetry": s.symmetry.schoenflies,
+                    "energy": s.energy,
+                    "minimum": s.is_minimum,
+                    "curvatures": None if s.curvatures is None else dict(s.curvatures),
+                }
+                for s in self.found
+            ],
+            "descents": [
+                {
+                    "parent": d.parent,
+                    "irrep": d.distortion and d.distortion.irrep,
+                    "kept": d.distortion and d.distortion.keep.label,
+                    "sign": d.sign,
+                    "curvature": d.curvature,
+                    "force_calls": len(d.energies),
+                    "found": d.found,
+                }
+                for d in self.descents
+            ],
+        }
+
+    def __repr__(self) -> str:
+        names = ", ".join(s.symmetry.schoenflies for s in self.minima)
+        return f"Relaxation({self.found[0].symmetry.schoenflies} to {names}: {self.calls} force calls)"
+
+
+def relax(
+    x: Data | Atoms,
+    calculator: Calculator,
+    *,
+    along: Literal["unstable"] | Sequence[Distortion] = "unstable",
+    amplitude: float = 0.1,
+    generations: int = 5,
+    optimizer: Any = BFGS,
+    fmax: float = 0.01,
+    steps: int = 500,
+    symprec: float = 1e-3,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Relaxation:
+    """Relax a symmetric structure, then leave it along the distortions that break its symmetry.
+
+    First the structure is relaxed with all its symmetry S. Then the curvature of the energy is computed in each copy
+    of each irrep of S: one force call for a copy, by finite differences, whatever its dimension (two where no
+    operation reverses the distortion), so the whole matrix of force constants takes fewer than its symmetric
+    atoms. In each unstable copy a start is displaced along one direction for each isotropy subgroup K with a
+    one-dimensional fixed space (of least dimension where there is none), with either sign where they are
+    inequivalent, and relaxed with forces averaged over K. Where it ends is looked at in the same way, as long as
+    it has symmetry left, is new and lower in energy than the structure it came from.
+
+    Parameters
+    ----------
+    x : Data or ase.Atoms
+        Molecule, crystal or slab; the cell is not relaxed.
+    calculator : ase.calculators.calculator.Calculator
+        Any that gives energy and forces.
+    along : "unstable" or sequence of Distortion
+        Distortions to follow from the first structure instead of the unstable ones, e.g. all of
+        :func:`distortions`, where forces at the symmetric structure say nothing, as at a conical intersection.
+    amplitude : float
+        Largest displacement of an atom in a start, as a fraction of the nearest-neighbour distance.
+    generations : int
+        How often to go on from what was found; 1 stops at what is found from the symmetric structure.
+    optimizer : class
+        Of :mod:`ase.optimize`.
+    fmax, steps
+        eV/Å and number of steps: when a relaxation ends, and when it has failed to.
+    symprec : float
+        Tolerance of the symmetry of x, Å.
+    progress : callable
+        Is told in a line what is being done.
+
+    Returns
+    -------
+    Relaxation
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`pyg_symbreak.detect.detect_symmetry`.
+    RuntimeError
+        The relaxation that keeps all symmetry does not converge.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> from ase.calculators.emt import EMT
+    >>> line = Atoms("Cu3", [[0, 0, -2.3], [0, 0, 0], [0, 0, 2.3]])
+    >>> result = relax(line, EMT())
+    >>> [(s.symmetry.schoenflies, round(s.energy, 2), s.is_minimum) for s in result.found]
+    [('Dinfh', 4.59, False), ('D3h', 4.05, True)]
+    """
+    return _Search(calculator, amplitude, optimizer, fmax, steps, progress).run(x, along, generations, symprec)
+
+
+class _Search:
+    def __init__(self, calculator, amplitude, optimizer, fmax, steps, progress):
+        self.calculator = _Counted(calculator)
+        self.amplitude, self.optimizer, self.fmax, self.steps = amplitude, optimizer, fmax, steps
+        self.progress = progress
+        self.result = Relaxation()
+
+    def run(self, x, along, generations, symprec) -> Relaxation:
+        space = Displacements(x, symprec)
+        self.progress(f"relaxing with all of {space.whole.schoenflies}")
+        energies, end = self._relax(space, range(space.order), space.atoms, self.fmax)
+        if end is None:
+            raise RuntimeError(
+                f"the symmetric structure is not relaxed to {self.fmax} eV/Å after {self.steps} steps: "
+                "raise fmax or steps, or start nearer to it"
+            )
+        self.result.found.append(Stationary(end, float(end.get_potential_energy()), space.whole))
+        self.result.descents.append(Descent(None, None, 1, None, energies, 0))
+        queue = [0]
+        for generation in range(generations):
+            ways = along if generation == 0 else "unstable"
+            queue = [new for number in queue for new in self._leave(number, ways)]
+        return self.result
+
+    def _leave(self, number: int, along) -> list[int]:
+        """Relax from a stationary structure; the numbers of what is new and lower."""
+        parent = self.result.found[number]
+        space = Displacements(parent.atoms, _tolerance(parent.atoms))
+        ways = self._unstable(space, parent) if isinstance(along, str) else [(None, way) for way in along]
+        lower = []
+        for curvature, way in ways:
+            fmax = self.fmax
+            if curvature is not None:  # on a flat saddle the forces on the start may be below fmax
+                reach = self.amplitude * nearest_neighbor_distance(space.atoms)
+                fmax = min(fmax, abs(curvature) * reach / 2)
+            for sign, start in zip((1, -1), way.starts(space.atoms, self.amplitude), strict=False):
+                self.progress(f"{parent.symmetry.schoenflies} along {way.irrep}, keeping {way.keep.label}")
+                known = len(self.result.found)
+                energies, end = self._relax(space, way.operations, start, fmax)
+                found = None if end is None else self._number(end)
+                self.result.descents.append(Descent(number, way, sign, curvature, energies, found))
+                if found == known and self.result.found[found].energy < parent.energy:
+                    lower.append(found)
+        return lower
+
+    def _unstable(self, space: Displacements, parent: Stationary) -> list[tuple[float, Distortion]]:
+        """Distortions along which the energy falls, steepest first, with the curvature."""
+        ways: list[tuple[float, Distortion]] = []
+        parent.curvatures = []
+        before = self.calculator.calls
+        for irrep in space.irreps:
+            self.progress(f"{parent.symmetry.schoenflies}: curvatures in {irrep.name}")
+            modes, curvatures = self._curvatures(space, irrep)
+            parent.curvatures.append((irrep.name, float(curvatures.min())))
+            found = space.distortions(modes, int((curvatures < UNSTABLE).sum()))
+            least = min((way.parameters for way in found), default=0)
+            ways += [(float(curvatures[way.copy]), way) for way in found if way.parameters == least]
+        self.result.curvature_calls += self.calculator.calls - before
+        return sorted(ways, key=lambda item: (item[0], item[1].equivalent))
+
+    def _curvatures(self, space: Displacements, irrep: Irrep) -> tuple[Irrep, np.ndarray]:
+        """The irrep divided into eigenspaces of the force constants, and these, eV/Å², rising."""
+        multiplicity, dimension, count, _ = irrep.basis.shape
+        subgroups = isotropy_subgroups(irrep.matrices, space.abstract)
+        _, _, vector, reversible = next((k for k in subgroups if k[3]), subgroups[0])
+        displaced, response = [], []
+        for copy in irrep.basis:
+            mode = np.einsum("k,kia->ia", vector, copy)
+            size = STEP / np.linalg.norm(mode, axis=1).max()
+            plus = self._forces(space.atoms, size * mode)
+            if reversible:  # minus the mode is an image of it
+                reverse = int(np.abs(irrep.matrices @ vector + vector).max(1).argmin())
+                minus = space.images(plus[None], [reverse])[0, 0]
+            else:
+                minus = self._forces(space.atoms, -size * mode)
+            displaced.append(mode)
+            response.append((minus - plus) / (2 * size))
+        flat = irrep.basis.reshape(multiplicity * dimension, -1)
+        modes, answers = (space.images(np.array(u)).reshape(-1, 3 * count) @ flat.T for u in (displaced, response))
+        inside = np.linalg.lstsq(modes, answers, rcond=None)[0]  # the images of the modes span all copies
+        constants = flat.T @ (inside + inside.T) @ flat / 2
+        split = space.irrep(irrep.name, irrep.basis.reshape(-1, count, 3), dimension, constants)
+        copies = split.basis.reshape(multiplicity, dimension, -1)
+        return split, np.einsum("cdi,ij,cdj->c", copies, constants, copies) / dimension
+
+    def _forces(self, atoms: Atoms, displacement: np.ndarray) -> np.ndarray:
+        moved = Atoms(atoms.numbers, atoms.positions + displacement, cell=atoms.cell, pbc=atoms.pbc)
+        moved.calc = self.calculator
+        return moved.get_forces()
+
+    def _relax(self, space: Displacements, operations, start: Atoms, fmax: float) -> tuple[list[float], Atoms | None]:
+        """Relax with the symmetry of some operations: energies, eV, and the end if it was reached."""
+        before = self.calculator.calls
+        atoms = start.copy()
+        atoms.set_constraint(_Symmetric(start.positions, space.projector(operations)))
+        atoms.calc = self.calculator
+        converged = self.optimizer(atoms, logfile=None).run(fmax=fmax, steps=self.steps)
+        energies = self.calculator.energies[before:]
+        if not converged:
+            return energies, None
+        atoms.set_constraint()
+        atoms.info.pop("distortion", None)
+        atoms.calc = SinglePointCalculator(atoms, energy=atoms.get_potential_energy(), forces=atoms.get_forces())
+        return energies, atoms
+
+    def _number(self, atoms: Atoms) -> int:
+        """Number of a stationary structure, a new one if it is not known."""
+        energy = float(atoms.get_potential_energy())
+        for number, known in enumerate(self.result.found):
+            if abs(energy - known.energy) < SAME_ENERGY and same_structure(atoms, known.atoms):
+                return number
+        self.result.found.append(Stationary(atoms, energy, _group(atoms, _tolerance(atoms))))
+        return len(self.result.found) - 1
+
+
+def _tolerance(atoms: Atoms) -> float:
+    """Of the symmetry of a relaxed structure, Å."""
+    return SAME_PLACE / 2 * nearest_neighbor_distance(atoms)
+
+
+def _group(atoms: Atoms, symprec: float) -> PointGroup:
+    symmetry = detect_symmetry(atoms, symprec)
+    assert isinstance(symmetry, Symmetry)
+    return symmetry.group
+
+
+class _Counted(Calculator):
+    """Another calculator, counted: the energy of each force call."""
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012
+
+    def __init__(self, calculator: Calculator):
+        super().__init__()
+        self.inner = calculator
+        self.energies: list[float] = []
+
+    @property
+    def calls(self) -> int:
+        return len(self.energies)
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
+        free = self.atoms.copy()
+        free.set_constraint()
+        free.calc = self.inner
+        self.results = {"forces": free.get_forces(), "energy": free.get_potential_energy()}
+        self.energies.append(float(self.results["energy"]))
+
+
+class _Symmetric(FixConstraint):
+    """Keeps displacements from a symmetric structure in the image of a projector [3N, 3N]."""
+
+    def __init__(self, positions: np.ndarray, projector: np.ndarray):
+        self.positions = positions.copy()
+        self.projector = projector
+
+    def get_removed_dof(self, atoms) -> int:
+        return round(len(self.projector) - np.trace(self.projector))
+
+    def adjust_positions(self, atoms, new):
+        new[:] = self.positions + (self.projector @ (new - self.positions).ravel()).reshape(-1, 3)
+
+    def adjust_forces(self, atoms, forces):
+        forces[:] = (self.projector @ forces.ravel()).reshape(-1, 3)
+
+
+# ---------------------------------------------------------------------- equal structures
+
+
+def same_structure(a: Atoms, b: Atoms) -> bool:
+    """Whether an isometry and a renumbering carry one structure to the other, nearly.
+
+    Two molecules, or two crystals in the same cell. Of atoms that correspond none is further from its partner than
+    0.05 of the nearest-neighbour distance.
+    """
+    tolerance = SAME_PLACE * nearest_neighbor_distance(a)
+    if a.pbc.any():
+        return _same_crystal(a, b, tolerance)
+    return _same_molecule(a, b, tolerance)
+
+
+def _same_crystal(a: Atoms, b: Atoms, tolerance: float) -> bool:
+    cell = a.cell.array.copy()
+    if not a.pbc.all():  # a slab: make it a crystal of slabs far apart
+        normal = a.cell.uncomplete(a.pbc).complete().array[~a.pbc][0]
+        cell[~a.pbc] = normal * (np.ptp(a.positions @ normal) + np.ptp(b.positions @ normal) + 20)
+    for rotation in _group(Atoms("H", cell=a.cell, pbc=a.pbc), 1e-3).matrices:
+        turned = Atoms(a.numbers, a.positions @ rotation.T, cell=cell, pbc=True)
+        other = Atoms(b.numbers, b.positions, cell=cell, pbc=True)
+        if np.linalg.norm(match_atoms(turned, other).displacements.numpy(), axis=1).max() < tolerance:
+            return True
+    return False
+
+
+def _same_molecule(a: Atoms, b: Atoms, tolerance: float) -> bool:
+    """Lay two atoms of a, with the centre, on each fitting pair of b; the rest must follow."""
+    x, y = a.positions - a.positions.mean(0), b.positions - b.positions.mean(0)
+    if np.abs(np.sort(pdist(x)) - np.sort(pdist(y))).max(initial=0) > 2 * tolerance:
+        return False
+    if len(a) == 1:
+        return True
+    radius = np.linalg.norm(x, axis=1)
+    area = np.linalg.norm(np.cross(x[:, None], x), axis=2)
+    p, q = np.unravel_index(area.argmax(), area.shape) if area.max() > 1e-3 else (radius.argmax(), radius.argmin())
+    length, far = np.linalg.norm(y, axis=1), squareform(pdist(y))
+    alike_p = (np.abs(length - radius[p]) < tolerance) & (b.numbers == a.numbers[p])
+    alike_q = (np.abs(length - radius[q]) < tolerance) & (b.numbers == a.numbers[q])
+    fits = np.abs(far - np.linalg.norm(x[p] - x[q])) < 2 * tolerance
+    different = a.numbers[:, None] != b.numbers
+    for s, t in np.argwhere(alike_p[:, None] & alike_q & fits):
+        for handed in (1, -1):
+            rotation = _isometry(x[[p, q]], y[[s, t]], handed)
+            for _ in range(2):  # the second time with the isometry that is best for all atoms
+                distance = np.linalg.norm((x @ rotation.T)[:, None] - y, axis=2)
+                rows, columns = linear_sum_assignment(np.where(different, 1e6, distance**2))
+                if distance[rows, columns].max() < tolerance:
+                    return True
+                rotation = _isometry(x, y[columns], handed)
+    return False
+
+
+def _isometry(x: np.ndarray, y: np.ndarray, handed: int) -> np.ndarray:
+    """Orthogonal matrix [3, 3] of a given determinant that carries points [n, 3] to others best."""
+    left, _, right = np.linalg.svd(y.T @ x)
+    return left @ np.diag([1, 1, handed * np.linalg.det(left @ right)]) @ right
