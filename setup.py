@@ -1,11 +1,20 @@
 """Build configuration; the tools' settings are in pyproject.toml."""
 
+import sys
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 # The data files lie in the top-level datasets/ and are installed as package data.
 DATA = "pyg_symbreak.datasets.files"
+SOURCES = Path("pyg_symbreak/csrc")
+NATIVE = Extension(
+    "pyg_symbreak._native",
+    sources=sorted(map(str, SOURCES.glob("*.cpp"))),
+    depends=sorted(map(str, SOURCES.glob("*.h"))),
+    language="c++",
+    extra_compile_args=["/std:c++17"] if sys.platform == "win32" else ["-std=c++17", "-O2"],
+)
 
 setup(
     name="pyg_symbreak",
@@ -17,7 +26,8 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["pyg_symbreak", "pyg_symbreak.*"]), DATA],
     package_dir={DATA: "datasets"},
-    package_data={DATA: ["*", "*/*"], "pyg_symbreak": ["py.typed"]},
+    package_data={DATA: ["*", "*/*"], "pyg_symbreak": ["py.typed", "*.pyi"]},
+    ext_modules=[NATIVE],
     install_requires=[
         "torch>=2.7",
         "torch-geometric>=2.6",

@@ -1,13 +1,17 @@
 """What detection reads of a structure, the same for PyG Data and ase.Atoms."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import torch
 from ase import Atoms
 from torch_geometric.data import Batch, Data
 
-from pyg_symbreak.structures import check_structure
+from pyg_symbreak import _native
+from pyg_symbreak.structures import MIN_DISTANCE, check_structure, to_ase
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,20 @@ class Structure:
     cell: np.ndarray
     pbc: np.ndarray
     kinds: np.ndarray
+
+    @cached_property
+    def _extent(self) -> tuple[float, float]:
+        return _native.measure(self.positions)
+
+    @property
+    def shortest(self) -> float:
+        """Shortest distance between two atoms, Å, images aside; infinite if there is one atom only."""
+        return self._extent[0]
+
+    @property
+    def reach(self) -> float:
+        """Largest coordinate, Å; NaN if one is not finite."""
+        return self._extent[1]
 
 
 def read_structure(x: Data | Atoms, features: Sequence[str], symprec: float) -> Structure:
@@ -39,15 +57,29 @@ def read_structure(x: Data | Atoms, features: Sequence[str], symprec: float) -> 
         raise TypeError(f"x must be a PyG Data or an ase.Atoms, got {type(x).__name__}")
     if not symprec > 0:
         raise ValueError(f"symprec must be a positive distance in Å, got {symprec}")
-    if getattr(x, "pbc", None) is not None and np.sum(np.asarray(x.pbc)) == 1:
+    atoms = x if isinstance(x, Atoms) else to_ase(x)
+    periodic = int(atoms.pbc.sum())
+    if periodic == 1:
         raise ValueError(
-            f"pbc = {np.asarray(x.pbc).tolist()}: structures that are periodic in one direction only (rods) are not "
+            f"pbc = {atoms.pbc.tolist()}: structures that are periodic in one direction only (rods) are not "
             "supported; set all three to False to treat a fragment as a molecule"
         )
-    atoms = check_structure(x)
-    _check_resolution(x, atoms.positions, symprec)
-    columns = [atoms.numbers, *(feature(x, name, len(atoms)) for name in features)]
-    return Structure(atoms.positions, atoms.cell.array, atoms.pbc, number_rows(columns, len(atoms)))
+    kinds = atoms.numbers
+    if features:
+        kinds = number_rows([kinds, *(feature(x, name, len(atoms)) for name in features)], len(atoms))
+    structure = Structure(
+        np.ascontiguousarray(atoms.positions, dtype=np.float64),
+        atoms.cell.array,
+        atoms.pbc,
+        np.ascontiguousarray(kinds, dtype=np.int64),
+    )
+    sound = (
+        len(kinds) and structure.shortest >= MIN_DISTANCE and math.isfinite(structure.reach + atoms.cell.array.sum())
+    )
+    if periodic or not sound:
+        check_structure(atoms)
+    _check_resolution(x, structure.reach, symprec)
+    return structure
 
 
 def feature(x: Data | Atoms, name: str, count: int) -> np.ndarray:
@@ -72,10 +104,9 @@ def number_rows(columns: list[np.ndarray], count: int) -> np.ndarray:
     return np.unique(table, axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def _check_resolution(x: Data | Atoms, positions: np.ndarray, symprec: float) -> None:
+def _check_resolution(x: Data | Atoms, reach: float, symprec: float) -> None:
     """Raise ValueError if the numbers that hold the positions are coarser than the tolerance."""
-    epsilon = np.finfo(np.float64 if isinstance(x, Atoms) else str(x.pos.dtype).removeprefix("torch.")).eps
-    reach = float(np.abs(positions).max())
+    epsilon = torch.finfo(torch.float64 if isinstance(x, Atoms) else x.pos.dtype).eps
     if 8 * epsilon * reach > symprec:
         raise ValueError(
             f"positions reach {reach:.3g} Å from the origin, where their numbers are good to "

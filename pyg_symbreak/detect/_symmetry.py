@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyg_symbreak import _native
 from pyg_symbreak.groups import PointGroup
 
 
@@ -77,7 +78,7 @@ class Symmetry:
         """Point group in the frame of the structure: the distinct rotations, in order of appearance."""
         if self.continuous is not None:
             return self.continuous
-        return PointGroup.from_matrices(self.rotations[self._distinct[0]])
+        return PointGroup._of_exact(self.rotations[self._distinct[0]].numpy())
 
     @cached_property
     def elements(self) -> Tensor:
@@ -104,8 +105,9 @@ class Symmetry:
     @cached_property
     def orbits(self) -> Tensor:
         """Long [N]: number of the orbit that each node is in, from 0 in the order of their first nodes."""
-        first = self.permutations.amin(0)  # the operations map the node on its whole orbit
-        return torch.unique(first, return_inverse=True)[1]
+        return torch.frombuffer(
+            _native.orbits(self.permutations.contiguous().numpy(), self.num_nodes), dtype=torch.long
+        )
 
     def site_symmetry(self, node: int) -> PointGroup:
         """Point group, in the frame of the structure, of the operations that leave the node where it is.
@@ -119,7 +121,7 @@ class Symmetry:
             raise IndexError(f"there is no node {node}: the structure has {self.num_nodes}")
         fixed = self.permutations[:, node] == node
         if self.continuous is None:
-            return PointGroup.from_matrices(self.rotations[fixed])
+            return PointGroup._of_exact(self.rotations[fixed].numpy())
         if bool(fixed.all()):
             return self.continuous
         assert self.kernel is not None

@@ -195,25 +195,3 @@ def standard(name: str) -> Standard:
     elements = elements[_readable_order(elements)]
     elements.setflags(write=False)
     return Standard(name, dimension, elements)
-
-
-def candidates(order: int) -> list[str]:
-    """The Schoenflies names of all finite point groups of an order."""
-    names = {
-        1: ["C1"],
-        2: ["C2", "Cs", "Ci"],
-        12: ["T"],
-        24: ["O", "Td", "Th"],
-        48: ["Oh"],
-        60: ["I"],
-        120: ["Ih"],
-    }
-    found = list(names.get(order, []))
-    if order > 2:
-        found.append(f"C{order}")
-    if order > 2 and order % 2 == 0:
-        half = order // 2
-        found += [f"C{half}v", f"C{half}h", f"S{order}", f"D{half}"]
-        if order > 4 and order % 4 == 0:
-            found += [f"D{order // 4}h", f"D{order // 4}d"]
-    return found

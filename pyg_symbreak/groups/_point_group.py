@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ._catalog import HERMANN_MAUGUIN, Standard, axis_and_angle, candidates, parse_symbol, rotation, standard
+from pyg_symbreak._native import point_group_name
+
+from ._catalog import HERMANN_MAUGUIN, Standard, axis_and_angle, parse_symbol, rotation, standard
 from ._finite import FiniteGroup, Subgroup
 
 __all__ = ["PointGroup"]
@@ -53,10 +55,12 @@ class PointGroup:
         self._set(parse_symbol(symbol), np.eye(3))
 
     def _set(self, name: str, frame: np.ndarray, permutation: np.ndarray | None = None) -> None:
+        self._name(name)
+        self._placement = frame, permutation
+
+    def _name(self, name: str) -> None:
         self.schoenflies = name
-        self.frame = frame
         self._standard: Standard = standard(name)
-        self._permutation = permutation  # position i holds the standard element number permutation[i]
         self.label = name
         self.conjugates = 1
 
@@ -65,6 +69,30 @@ class PointGroup:
         group = cls.__new__(cls)
         group._set(name, frame, permutation)
         return group
+
+    @classmethod
+    def _of_exact(cls, matrices: np.ndarray) -> PointGroup:
+        """As `from_matrices`, of what is known to be a finite group to round-off; oriented when that is asked for."""
+        group = cls.__new__(cls)
+        group._name(_recognize(matrices, _TOL))
+        group._exact = matrices
+        return group
+
+    _exact: np.ndarray
+
+    @cached_property
+    def _placement(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Frame, and the standard element that each position holds (None: its own)."""
+        return _place(self.schoenflies, self._exact, _TOL)
+
+    @property
+    def frame(self) -> np.ndarray:
+        """A rotation F [3, 3]: the group is F·S₀·Fᵀ with S₀ the group in its standard orientation."""
+        return self._placement[0]
+
+    @property
+    def _permutation(self) -> np.ndarray | None:
+        return self._placement[1]
 
     @classmethod
     def from_matrices(cls, matrices: Any, tolerance: float = _TOL) -> PointGroup:
@@ -88,12 +116,8 @@ class PointGroup:
         if given.ndim != 3 or given.shape[1:] != (3, 3) or len(given) == 0:
             raise ValueError(f"matrices must have shape [n, 3, 3] with n ≥ 1, got {list(given.shape)}")
         _require_group(given, tolerance)
-        name, frame = _identify(given, tolerance)
-        exact = standard(name).elements
-        for _ in range(3):  # the mean of R·F·sᵀ over matched elements is a fixed point at the best orientation
-            index, _ = _nearest(given, frame @ exact @ frame.T)
-            frame = _polar(np.einsum("nij,jk,nlk->il", given, frame, exact[index]))
-        return cls._oriented(name, frame, index)
+        name = _recognize(given, tolerance)
+        return cls._oriented(name, *_place(name, given, tolerance))
 
     # ------------------------------------------------------------------ elements
 
@@ -551,25 +575,40 @@ def _require_group(given: np.ndarray, tolerance: float) -> None:
         )
 
 
+def _recognize(given: np.ndarray, tolerance: float) -> str:
+    """The name of a group of matrices, by how many elements of each kind there are."""
+    name = point_group_name(np.ascontiguousarray(given), 10 * tolerance)
+    if not name:
+        raise _no_point_group(given, tolerance)
+    return name
+
+
+def _no_point_group(given: np.ndarray, tolerance: float) -> ValueError:
+    return ValueError(f"these {len(given)} matrices are not a point group within {tolerance}; raise the tolerance")
+
+
+def _orient(name: str, given: np.ndarray, tolerance: float) -> np.ndarray:
+    """A rotation F with given = F·standard·Fᵀ, nearest to the identity."""
+    frames = _alignments(standard(name).elements, given, tolerance)
+    if not len(frames):
+        raise _no_point_group(given, tolerance)
+    return frames[int(np.argmax(np.round(np.trace(frames, axis1=1, axis2=2), 6)))]
+
+
+def _place(name: str, given: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """The best such rotation, and which standard element each of the given is."""
+    frame = _orient(name, given, tolerance)
+    exact = standard(name).elements
+    for _ in range(3):  # the mean of R·F·sᵀ over matched elements is a fixed point at the best orientation
+        index, _ = _nearest(given, frame @ exact @ frame.T)
+        frame = _polar(np.einsum("nij,jk,nlk->il", given, frame, exact[index]))
+    return frame, index
+
+
 def _identify(given: np.ndarray, tolerance: float) -> tuple[str, np.ndarray]:
-    """The name of a group of matrices and a rotation F with given = F·standard·Fᵀ, nearest to the identity."""
-    signature = _signature(given)
-    fitting = sorted(
-        (np.abs(_signature(standard(name).elements) - signature).max(), name) for name in candidates(len(given))
-    )
-    for deviation, name in fitting:
-        if deviation > 0.5:
-            break
-        frames = _alignments(standard(name).elements, given, tolerance)
-        if len(frames):
-            traces = np.round(np.trace(frames, axis1=1, axis2=2), 6)
-            return name, frames[int(np.argmax(traces))]
-    raise ValueError(f"these {len(given)} matrices are not a point group within {tolerance}; raise the tolerance")
-
-
-def _signature(elements: np.ndarray) -> np.ndarray:
-    det = np.linalg.det(elements)
-    return np.sort(10 * det + np.trace(elements, axis1=1, axis2=2))
+    """The name of a group of matrices and its orientation."""
+    name = _recognize(given, tolerance)
+    return name, _orient(name, given, tolerance)
 
 
 def _alignments(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:

@@ -14,6 +14,7 @@ from scipy.spatial.distance import pdist
 from scipy.spatial.transform import Rotation
 from torch_geometric.data import Data
 
+from pyg_symbreak._native import point_group_name
 from pyg_symbreak.detect import approximate_symmetries, detect_symmetries, detect_symmetry, symmetrize
 from pyg_symbreak.groups import PointGroup
 
@@ -99,6 +100,13 @@ def test_generic_molecules_of_each_point_group(name):
         assert misfit(atoms, found).max() < 1e-9
         assert (atoms.numbers[found.permutations.numpy()] == atoms.numbers).all()
         assert found.site_symmetry(0).schoenflies == "C1"
+
+
+def test_names_follow_from_the_kinds_of_elements():
+    axial = (f"{kind}{n}{suffix}" for n in range(2, 61) for kind in "CD" for suffix in ("", "v", "h", "d"))
+    names = [name for name in axial if name[0] + name[-1] not in ("Cd", "Dv")] + [f"S{2 * n}" for n in range(2, 61)]
+    for name in [*names, "C1", "Cs", "Ci", "T", "Td", "Th", "O", "Oh", "I", "Ih"]:
+        assert point_group_name(PointGroup(name).matrices, 1e-4) == name
 
 
 def test_all_of_g2():

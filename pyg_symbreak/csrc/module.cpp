@@ -1,0 +1,182 @@
+// The Python module pyg_symbreak._native. Arrays come in by the buffer protocol (C-contiguous, float64 or int64)
+// and go out as bytearrays of the same types.
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <algorithm>
+#include <new>
+#include <stdexcept>
+#include <utility>
+
+#include "molecule.h"
+
+namespace {
+
+struct PythonError {};  // an exception is set
+
+struct Object {  // owned reference
+    PyObject* ptr;
+    explicit Object(PyObject* ptr) : ptr(ptr) {
+        if (!ptr) throw PythonError{};
+    }
+    Object(Object&& other) noexcept : ptr(other.release()) {}
+    Object(const Object&) = delete;
+    ~Object() { Py_XDECREF(ptr); }
+    PyObject* release() { return std::exchange(ptr, nullptr); }
+};
+
+// A buffer as an array of numbers.
+template <class T>
+struct Array {
+    Py_buffer view;
+    explicit Array(PyObject* object) {
+        if (PyObject_GetBuffer(object, &view, PyBUF_C_CONTIGUOUS)) throw PythonError{};
+        if (view.len % sizeof(T)) {
+            PyBuffer_Release(&view);
+            throw std::invalid_argument("the length of a buffer is not a whole number of items");
+        }
+    }
+    Array(const Array&) = delete;
+    ~Array() { PyBuffer_Release(&view); }
+    const T* data() const { return static_cast<const T*>(view.buf); }
+    size_t size() const { return size_t(view.len) / sizeof(T); }
+    void require(size_t expected) const {
+        if (size() != expected) throw std::invalid_argument("a buffer has the wrong length");
+    }
+};
+
+template <class T>
+Object bytes(const T* data, size_t count) {
+    return Object(PyByteArray_FromStringAndSize(reinterpret_cast<const char*>(data), Py_ssize_t(count * sizeof(T))));
+}
+
+template <class T>
+Object bytes(const std::vector<T>& data) {
+    return bytes(data.data(), data.size());
+}
+
+Object permutations(const Operations& found) {
+    Object out(PyByteArray_FromStringAndSize(nullptr, Py_ssize_t(found.maps.size() * sizeof(int64_t))));
+    auto* to = reinterpret_cast<int64_t*>(PyByteArray_AS_STRING(out.ptr));
+    for (const int32_t image : found.maps) *to++ = image;
+    return out;
+}
+
+// Rotations, translations, permutations, residuals, and the frame of the axis (None unless linear).
+PyObject* pack(const Molecule& molecule, const Operations& found, bool linear) {
+    std::vector<Vec> translations;
+    for (const Mat& rotation : found.rotations) translations.push_back(molecule.center - rotation * molecule.center);
+    const Vec z = molecule.axis, x = across(z);
+    const Mat columns = Mat::columns(x, cross(z, x), z);
+    const Object frame = linear ? bytes(&columns, 1) : Object(Py_BuildValue(""));
+    return PyTuple_Pack(5, bytes(found.rotations).ptr, bytes(translations).ptr, permutations(found).ptr,
+                        bytes(found.residuals).ptr, frame.ptr);
+}
+
+// What a Python function of rotations and permutations says that operations miss by, at least.
+Raise raised_by(PyObject* function) {
+    if (function == Py_None) return nullptr;
+    return [function](Operations& found) {
+        const Object result(PyObject_CallFunctionObjArgs(function, bytes(found.rotations).ptr,
+                                                         permutations(found).ptr, nullptr));
+        const Array<double> misses(result.ptr);
+        misses.require(found.count());
+        for (size_t g = 0; g < found.count(); g++)
+            found.residuals[g] = std::max(found.residuals[g], misses.data()[g]);
+    };
+}
+
+struct MoleculeArguments {
+    Molecule molecule;
+    double tolerance;
+    Raise raise;
+
+    static MoleculeArguments parse(PyObject* args) {
+        PyObject *positions, *kinds, *raise;
+        double tolerance;
+        if (!PyArg_ParseTuple(args, "OOdO", &positions, &kinds, &tolerance, &raise)) throw PythonError{};
+        const Array<double> x(positions);
+        const Array<int64_t> k(kinds);
+        x.require(3 * k.size());
+        if (k.size() == 0) throw std::invalid_argument("a molecule has atoms");
+        return {Molecule(x.data(), k.data(), k.size()), tolerance, raised_by(raise)};
+    }
+};
+
+PyObject* molecule(PyObject* args) {
+    const auto [molecule, symprec, raise] = MoleculeArguments::parse(args);
+    const bool linear = 2 * molecule.off_axis <= symprec;
+    return pack(molecule, linear ? molecule.linear(symprec) : molecule.group(symprec, raise), linear);
+}
+
+PyObject* molecule_levels(PyObject* args) {
+    const auto [molecule, limit, raise] = MoleculeArguments::parse(args);
+    Object out(PyList_New(0));
+    auto append = [&, &m = molecule](const Operations& found, bool linear) {
+        if (PyList_Append(out.ptr, Object(pack(m, found, linear)).ptr)) throw PythonError{};
+    };
+    if (2 * molecule.off_axis > 1e-3 * limit)
+        for (const Operations& level : molecule.levels(limit, raise)) append(level, false);
+    if (2 * molecule.off_axis <= limit) append(molecule.linear(limit), true);
+    return out.release();
+}
+
+PyObject* measure(PyObject* args) {
+    PyObject* positions;
+    if (!PyArg_ParseTuple(args, "O", &positions)) throw PythonError{};
+    const Array<double> x(positions);
+    const Extent found = extent(x.data(), x.size() / 3);
+    return Py_BuildValue("dd", found.shortest, found.reach);
+}
+
+PyObject* orbits(PyObject* args) {
+    PyObject* permutations;
+    Py_ssize_t nodes;
+    if (!PyArg_ParseTuple(args, "On", &permutations, &nodes)) throw PythonError{};
+    const Array<int64_t> images(permutations);
+    if (nodes < 1 || images.size() % size_t(nodes)) throw std::invalid_argument("permutations must be [order, N]");
+    std::vector<int64_t> first(images.data(), images.data() + nodes);
+    for (size_t k = size_t(nodes); k < images.size(); k++)
+        first[k % size_t(nodes)] = std::min(first[k % size_t(nodes)], images.data()[k]);
+    int64_t count = 0;
+    for (int64_t k = 0; k < nodes; k++) first[k] = first[k] == k ? count++ : first[first[k]];
+    return bytes(first).release();
+}
+
+PyObject* name(PyObject* args) {
+    PyObject* matrices;
+    double tolerance;
+    if (!PyArg_ParseTuple(args, "Od", &matrices, &tolerance)) throw PythonError{};
+    const Array<Mat> elements(matrices);
+    const std::vector<Mat> copied(elements.data(), elements.data() + elements.size());
+    return PyUnicode_FromString(point_group_name(copied, tolerance).c_str());
+}
+
+// Turns C++ exceptions into Python's.
+template <PyObject* (*function)(PyObject*)>
+PyObject* guarded(PyObject*, PyObject* args) {
+    try {
+        return function(args);
+    } catch (const PythonError&) {
+    } catch (const std::bad_alloc&) {
+        PyErr_NoMemory();
+    } catch (const std::exception& error) {
+        PyErr_SetString(PyExc_ValueError, error.what());
+    }
+    return nullptr;
+}
+
+PyMethodDef methods[] = {
+    {"measure", guarded<measure>, METH_VARARGS, nullptr},
+    {"molecule", guarded<molecule>, METH_VARARGS, nullptr},
+    {"molecule_levels", guarded<molecule_levels>, METH_VARARGS, nullptr},
+    {"orbits", guarded<orbits>, METH_VARARGS, nullptr},
+    {"point_group_name", guarded<name>, METH_VARARGS, nullptr},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyModuleDef definition = {PyModuleDef_HEAD_INIT, "pyg_symbreak._native", nullptr, 0, methods, nullptr, nullptr, nullptr, nullptr};
+
+}  // namespace
+
+PyMODINIT_FUNC PyInit__native() { return PyModule_Create(&definition); }

@@ -1,0 +1,69 @@
+// Symmetry of molecules: which orthogonal operations about the centre permute the atoms, within a tolerance.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "linalg.h"
+
+// Operations: R[g] carries atom k to near atom map(g)[k], and no atom misses by more than residuals[g].
+struct Operations {
+    size_t size;  // number of atoms
+    size_t i, j;  // two atoms whose images, with the determinant, tell the operations apart
+    std::vector<Mat> rotations;
+    std::vector<int32_t> maps;
+    std::vector<double> residuals;
+    std::vector<int> signs;
+
+    Operations(size_t size, size_t i, size_t j) : size(size), i(i), j(j) {}
+    size_t count() const { return rotations.size(); }
+    const int32_t* map(size_t g) const { return maps.data() + g * size; }
+    void add(const Mat& rotation, const int32_t* map, double residual, int sign);
+    Operations chosen(const std::vector<int>& members) const;
+};
+
+// Raises the residuals of operations by what is known of the atoms besides their places.
+using Raise = std::function<void(Operations&)>;
+
+struct Extent {
+    double shortest;  // distance between two points; infinite if there is one only
+    double reach;     // largest absolute coordinate; not a number if one is not finite
+};
+
+Extent extent(const double* positions, size_t size);
+
+struct Molecule {
+    std::vector<Vec> x;  // from their mean
+    std::vector<int64_t> kinds;
+    std::vector<double> radii;
+    Vec center, axis;
+    double off_axis;  // largest distance from the principal axis
+
+    Molecule(const double* positions, const int64_t* kinds, size_t size);
+
+    // Largest group found whose operations all miss by no more than symprec.
+    Operations group(double symprec, const Raise& raise) const;
+
+    // Groups that operations up to some residual generate, each in the next.
+    std::vector<Operations> levels(double limit, const Raise& raise) const;
+
+    // A molecule on its axis: the identity, and the inversion if it permutes the atoms within symprec.
+    Operations linear(double symprec) const;
+
+private:
+    struct Pair {
+        size_t i, j;
+        double growth;
+    };
+    Pair reference_pair(double symprec) const;
+    Operations search(double symprec, const Raise& raise) const;
+    Operations exact(const Operations& group, const Raise& raise) const;
+    double residual(const Mat& rotation, const int32_t* map) const;
+    Mat fitted(const int32_t* map, int sign) const;
+};
+
+// Schoenflies symbol of a finite group of orthogonal matrices, from the kinds of its elements; empty if they
+// belong to no group. Traces may deviate by the tolerance.
+std::string point_group_name(const std::vector<Mat>& elements, double tolerance);
