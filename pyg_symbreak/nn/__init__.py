@@ -1,6 +1,7 @@
 """Layers and models that use symmetry breaking objects."""
 
 from pyg_symbreak.nn.breaking_conv import BreakingConv
+from pyg_symbreak.nn.breaking_edge_invariants import BreakingEdgeInvariants
 from pyg_symbreak.nn.edge_embedding import EdgeEmbedding
 from pyg_symbreak.nn.equivariant_linear import EquivariantLinear
 from pyg_symbreak.nn.equivariant_mlp import EquivariantActivation, EquivariantMLP
@@ -16,6 +17,7 @@ from pyg_symbreak.nn.sympe import SymPE
 
 __all__ = [
     "BreakingConv",
+    "BreakingEdgeInvariants",
     "EdgeEmbedding",
     "EquivariantActivation",
     "EquivariantLinear",

@@ -1,0 +1,192 @@
+"""Invariant scalars of edges and nodes from a structure and a symmetry breaking object, for any PyG model."""
+
+import math
+
+import torch
+from e3nn import o3
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.utils import scatter
+
+from pyg_symbreak.nn._constants import ConstantsMixin
+from pyg_symbreak.nn._degrees import blocks_of
+from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
+
+
+class BreakingEdgeInvariants(ConstantsMixin):
+    r"""Scalars of edges and nodes that see a symmetry breaking object, for models that know no irreps.
+
+    A model on lengths alone cannot tell equivalent nodes apart. With these scalars as ``edge_attr`` and node features
+    any PyG model (GATv2Conv, GINEConv, TransformerConv, SchNet, ...) takes the object into account. The scalars are
+    invariant when the structure and the object move together, under O(3) and translations, and follow a relabelling
+    of the nodes; so the model is equivariant jointly in the structure and the object.
+
+    With :math:`\hat r` the direction of an edge, :math:`w_i` the mean direction from node i to its neighbours, and
+    :math:`v_i` the position of node i from the centroid (in a crystal, from the centroid of its neighbours) shortened
+    to :math:`v / \sqrt{1 + v^2}` (Å), an irrep :math:`b` of degree l of the object enters through
+
+    ===========  ==========================================  ====================================
+    parity of b  edge from i to j                            node i
+    ===========  ==========================================  ====================================
+    :math:`l`    :math:`Y^l(\hat r) \cdot b`                 :math:`Y^l(v_i) \cdot b`
+    :math:`l+1`  :math:`(w \cdot L) Y^l(\hat r) \cdot b`,    :math:`(w_i \cdot L) Y^l(v_i) \cdot b`
+                 with :math:`w = w_i` and :math:`w = w_j`
+    ``0o``       :math:`\det(\hat r, w_i, w_j)\, b`          none
+    ===========  ==========================================  ====================================
+
+    where L generates rotations: :math:`(w \cdot L) Y(r)` is the rate at which Y changes when r turns about w, for l = 1
+    the vector :math:`w \times r`. The first row is for polar objects (``0e``, ``1o``, ``2e``, ...), the second for
+    axial ones (``1e``, ``2o``, ...), and the third row, for pseudoscalars, is the handedness of the torsion about the
+    edge. The first edge scalar is the length (Å), the first node scalar :math:`|v_i|^2`. Y is of unit length on unit
+    vectors, so that :math:`Y^1(r) = r`.
+
+    *What can be told apart.* The scalars are linear in the object (in its powers, of which ``object_degree`` is the
+    highest): two objects b, b' give the same ones exactly if every tensor above is orthogonal to b - b'. In a
+    structure in general position with at least 2l+1 connected pairs for each irrep none are the same. No invariant of edges and nodes
+    whatever tells b from sb if the symmetry s of the structure leaves every node in place, as the mirror of a planar
+    molecule does.
+
+    Parameters
+    ----------
+    irreps_breaking : str or e3nn.o3.Irreps
+        Irreps of the object ``breaking``.
+    object_degree : int
+        The object enters with its :class:`SymmetricPowers` up to this degree. Degree 2 is of use where w vanishes,
+        as on sites with inversion symmetry.
+    lmax : int
+        Irreps of the powers with a higher l than this are left out.
+
+    Attributes
+    ----------
+    dim_edge, dim_node : int
+        Numbers of scalars.
+
+    Raises
+    ------
+    ValueError
+        Data without ``pos`` or ``edge_index``, or with an object of other irreps.
+
+    Shapes:
+        - **input:** a :class:`~torch_geometric.data.Data` or batch with ``pos`` :math:`(|\mathcal{V}|, 3)`,
+          ``edge_index`` :math:`(2, |\mathcal{E}|)`, *(optional)* ``edge_shift`` :math:`(|\mathcal{E}|, 3)` with
+          ``cell`` :math:`(B, 3, 3)`, and ``breaking`` :math:`(B, D)` or :math:`(|\mathcal{V}|, D)`; an edge takes the
+          object of its source. Without ``breaking`` the object is zero.
+        - **output:** edge scalars :math:`(|\mathcal{E}|, \text{dim\_edge})` and node scalars
+          :math:`(|\mathcal{V}|, \text{dim\_node})`
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> from pyg_symbreak.structures import from_ase
+    >>> from pyg_symbreak.transforms import AddSymmetryBreaking, NeighborList
+    >>> benzene = NeighborList(1.6)(from_ase(molecule("C6H6")))
+    >>> benzene = AddSymmetryBreaking(seed=0)(benzene)
+    >>> invariants = BreakingEdgeInvariants(benzene.breaking_irreps)
+    >>> edge_attr, x = invariants(benzene)
+    >>> edge_attr.shape, x.shape  # the length and r·b; v² and v·b
+    (torch.Size([24, 2]), torch.Size([12, 2]))
+    """
+
+    def __init__(self, irreps_breaking: str | o3.Irreps, object_degree: int = 1, lmax: int = 4) -> None:
+        super().__init__()
+        self.irreps_breaking = str(o3.Irreps(irreps_breaking))
+        self.powers = SymmetricPowers(irreps_breaking, object_degree, lmax)
+        irreps = o3.Irreps(self.powers.irreps_out)
+        self.blocks = blocks_of(irreps)
+        self.axial = [ir.p != (-1) ** ir.l for mul, ir in irreps if mul > 0]
+        for ell in sorted({ell for (_, ell), axial in zip(self.blocks, self.axial, strict=True) if axial and ell > 0}):
+            self.register_constant(f"turn_{ell}", _generators(ell), torch.empty(0))
+        self.dim_edge = self.dim_node = 1
+        for (mul, ell), axial in zip(self.blocks, self.axial, strict=True):
+            self.dim_edge += mul * (2 if axial and ell > 0 else 1)
+            self.dim_node += mul * (0 if axial and ell == 0 else 1)
+
+    def forward(self, data: Data) -> tuple[Tensor, Tensor]:
+        """Return the scalars of edges and of nodes."""
+        missing = [key for key in ("pos", "edge_index") if data.get(key) is None]
+        if missing:
+            raise ValueError(f"data lacks {', '.join(missing)}: the invariants are those of positions and edges")
+        source, target = data.edge_index
+        batch = data.pos.new_zeros(len(data.pos), dtype=torch.long) if data.batch is None else data.batch
+        vectors = _edge_vectors(data, batch)
+        length = vectors.norm(dim=1, keepdim=True)
+        unit = torch.nn.functional.normalize(vectors, dim=1)
+
+        def around(values: Tensor) -> Tensor:
+            return scatter(values, source, dim=0, dim_size=len(data.pos), reduce="mean")
+
+        mean = around(unit)
+        if data.get("edge_shift") is None:
+            offset = data.pos - scatter(data.pos, batch, dim=0, reduce="mean")[batch]
+        else:
+            offset = -around(vectors)
+        place = offset / (1.0 + offset.square().sum(1, keepdim=True)).sqrt()
+
+        rows = self._object(data)
+        on_nodes = rows if len(rows) == len(data.pos) else rows[batch]
+        handedness = torch.linalg.cross(unit, mean[source]).mul(mean[target]).sum(1, keepdim=True)
+        edge = self._contract(on_nodes[source], unit, [mean[source], mean[target]], handedness)
+        node = self._contract(on_nodes, place, [mean], None)
+        return torch.cat([length, *edge], dim=1), torch.cat([place.square().sum(1, keepdim=True), *node], dim=1)
+
+    def _contract(self, objects: Tensor, at: Tensor, about: list[Tensor], handedness: Tensor | None) -> list[Tensor]:
+        """Scalars [n, mul] of each block of the objects [n, D], with harmonics at some vectors [n, 3]."""
+        out = []
+        pieces = objects.split([mul * (2 * ell + 1) for mul, ell in self.blocks], dim=1)
+        for (mul, ell), axial, piece in zip(self.blocks, self.axial, pieces, strict=True):
+            b = piece.unflatten(1, (mul, 2 * ell + 1))
+            if axial and ell == 0:
+                if handedness is not None:
+                    out.append(handedness * piece)
+                continue
+            tensors = [o3.spherical_harmonics(ell, at, normalize=False, normalization="norm")]
+            if axial:
+                turn = getattr(self, f"turn_{ell}")
+                tensors = [torch.einsum("kij,nk,nj->ni", turn, w, tensors[0]) for w in about]
+            out += [torch.einsum("nmi,ni->nm", b, t) for t in tensors]
+        return out
+
+    def _object(self, data: Data) -> Tensor:
+        """The object and its powers."""
+        dim = o3.Irreps(self.irreps_breaking).dim
+        graphs = 1 if data.batch is None else data.num_graphs
+        breaking = data.get("breaking")
+        if breaking is None:
+            return self.powers(data.pos.new_zeros(graphs, dim))
+        named = data.get("breaking_irreps", self.irreps_breaking)
+        for irreps in {named} if isinstance(named, str) else set(named):
+            if o3.Irreps(irreps) != o3.Irreps(self.irreps_breaking):
+                raise ValueError(
+                    f"the object breaking has irreps {irreps}, the layer irreps_breaking {self.irreps_breaking}: give "
+                    "the layer those of the objects, and all objects common ones (irreps=... of the transform)"
+                )
+        if breaking.dim() != 2 or breaking.size(0) not in (graphs, len(data.pos)) or breaking.size(1) != dim:
+            raise ValueError(
+                f"the object breaking has shape {list(breaking.shape)}, expected [{graphs}, {dim}] or "
+                f"[{len(data.pos)}, {dim}]"
+            )
+        return self.powers(breaking.to(data.pos))
+
+    def __repr__(self) -> str:
+        return f"{self.__class__.__name__}({self.irreps_breaking}, dim_edge={self.dim_edge}, dim_node={self.dim_node})"
+
+
+def _edge_vectors(data: Data, batch: Tensor) -> Tensor:
+    source, target = data.edge_index
+    vectors = data.pos[target] - data.pos[source]
+    if data.get("edge_shift") is None:
+        return vectors
+    cells = data.cell.view(-1, 3, 3).to(vectors)[batch[source]]
+    return vectors + torch.einsum("ei,eij->ej", data.edge_shift.to(vectors), cells)
+
+
+def _generators(ell: int) -> Tensor:
+    """Matrices L [3, 2l+1, 2l+1] with Y(exp(t w×) r) = Y(r) + t (w·L) Y(r) + O(t²), float64."""
+    coupling = o3.wigner_3j(1, ell, ell, dtype=torch.float64) * math.sqrt(ell * (ell + 1) * (2 * ell + 1))
+    v = torch.tensor([[0.36, 0.48, 0.8]], dtype=torch.float64, requires_grad=True)
+    w = torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64)
+    # The sign of the coupling is a convention: take it from the derivative along w × v.
+    harmonics = o3.spherical_harmonics(ell, v, normalize=False)[0]
+    rate = torch.stack([torch.autograd.grad(y, v, retain_graph=True)[0][0] @ w.cross(v[0], dim=0) for y in harmonics])
+    turned = torch.einsum("kij,k,j->i", coupling, w, harmonics)
+    return (coupling * torch.sign(rate @ turned)).detach()
