@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,6 +110,89 @@ def diagnose_pair(
         _emit(report, as_json, lambda _: _console().print(str(found), highlight=False, soft_wrap=True))
 
 
+@app.command("relax")
+def relax_structure(
+    file: Annotated[Path, typer.Argument(help="Symmetric structure, in any format that ASE reads.")],
+    calculator: Annotated[str, typer.Option(help="emt, lj, or module:Class of any ASE calculator.")] = "emt",
+    parameters: Annotated[str, typer.Option(metavar="JSON", help="Arguments of the calculator.")] = "{}",
+    along: Annotated[
+        Literal["unstable", "all"],
+        typer.Option(help="Leave along unstable modes, or first along every isotropy subgroup of every irrep."),
+    ] = "unstable",
+    amplitude: Annotated[float, typer.Option(help="Displacement, as a fraction of the shortest distance.")] = 0.1,
+    generations: Annotated[int, typer.Option(help="How often to go on from what was found.")] = 5,
+    optimizer: Annotated[str, typer.Option(help="Class of ase.optimize.")] = "BFGS",
+    fmax: Annotated[float, typer.Option(help="Forces at which a relaxation ends, eV/Å.")] = 0.01,
+    steps: Annotated[int, typer.Option(help="Steps after which a relaxation has failed.")] = 500,
+    symprec: Symprec = "1e-3",
+    out: Annotated[Path | None, typer.Option(help="Folder for found.extxyz and report.json.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Leave the saddle: relax a symmetric structure along the distortions that break its symmetry."""
+    import ase.optimize
+
+    from pyg_symbreak.distort import distortions, relax
+
+    with _errors(), Console(stderr=True).status("") as status:
+        atoms = read_structure(file)
+        if not hasattr(ase.optimize, optimizer):
+            raise ValueError(f"ase.optimize has no {optimizer!r}: BFGS, LBFGS, FIRE, ...")
+        try:
+            found = relax(
+                atoms,
+                _calculator(calculator, parameters),
+                along="unstable" if along == "unstable" else distortions(atoms, symprec, copies=1),
+                amplitude=amplitude,
+                generations=generations,
+                optimizer=getattr(ase.optimize, optimizer),
+                fmax=fmax,
+                steps=steps,
+                symprec=symprec,
+                progress=status.update,
+            )
+        except RuntimeError as error:  # not converged, or what the calculator cannot do
+            raise ValueError(str(error)) from error
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            found.write(out / "found.extxyz")
+            (out / "report.json").write_text(json.dumps(found.to_dict(), indent=2) + "\n")
+        status.stop()
+        _emit({"file": str(file)} | found.to_dict(), as_json, _print_relaxation)
+
+
+def _calculator(name: str, parameters: str) -> Any:
+    """An ASE calculator by a short name or module:Class, made with arguments given as JSON."""
+    module, _, kind = {"emt": "ase.calculators.emt:EMT", "lj": "ase.calculators.lj:LennardJones"}.get(
+        name, name
+    ).partition(":")
+    try:
+        made = getattr(importlib.import_module(module), kind)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"calculator {name!r}: {error}; give emt, lj or module:Class") from error
+    try:
+        return made(**json.loads(parameters))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"parameters {parameters!r} of {name}: {error}") from error
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file: dataset, strategy, steps, seeds and more.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: results/ and the file's name.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoints in the folder.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a network to predict distortions, with a symmetry breaking object, and compare its answers with all targets."""
+    with _errors():
+        from pyg_symbreak.training import Config  # imports what reading a structure does not need
+        from pyg_symbreak.training.run import train as run_training
+
+        folder = out or Path("results") / config.stem
+        report = run_training(Config.read(config), folder, resume)
+        if int(os.environ.get("RANK", 0)) == 0:
+            _emit(report, as_json, lambda found: _print_training(found, folder))
+
+
 # ---------------------------------------------------------------------- what is reported
 
 
@@ -186,7 +271,7 @@ def _errors() -> Iterator[None]:
     """Bad files and labels become one line on stderr and exit code 2."""
     try:
         yield
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         raise typer.Exit(2) from error
 
@@ -255,6 +340,20 @@ def _print_group(report: dict[str, Any]) -> None:
         _print_subgroups(console, report["subgroups"], report["schoenflies"])
 
 
+def _print_training(report: dict[str, Any], folder: Path) -> None:
+    console = _console()
+    for run in report["runs"]:
+        table = Table(title=f"seed {run['seed']}, {run['steps']} steps, loss {run['loss']:.2g}", title_justify="left")
+        for name in ("pair", "", "S", "K", "targets", "answers", "error (Å)", "bound without object (Å)"):
+            table.add_column(name, justify="left" if name in ("pair", "", "S", "K") else "right")
+        for part in ("training", "held out"):
+            for row in run[part]:
+                cells = [str(row[key]) for key in ("group", "keep", "targets", "answers")]
+                table.add_row(row["name"], part, *cells, f"{row['error']:.2g}", f"{row['curie']:.2g}")
+        console.print(table, highlight=False)
+    console.print(f"Metrics, curves and checkpoints are in {folder}", highlight=False)
+
+
 def _print_subgroups(console: Console, rows: list[dict[str, Any]], name: str) -> None:
     if not rows:
         console.print(f"{name} has no smaller subgroup: there is nothing to break.", highlight=False)
@@ -276,6 +375,29 @@ def _print_subgroups(console: Console, rows: list[dict[str, Any]], name: str) ->
             cells += [_size(found), found["irreps"], ideal]
         table.add_row(*cells)
     console.print(table, highlight=False)
+
+
+def _print_relaxation(report: dict[str, Any]) -> None:
+    console = _console()
+    found = Table("number", "symmetry", "energy (eV)", "below the first (eV)", "kind", "unstable in")
+    for number, row in enumerate(report["found"]):
+        kind = {True: "minimum", False: "saddle", None: "not looked at"}[row["minimum"]]
+        gain = report["found"][0]["energy"] - row["energy"]
+        unstable = ", ".join(row["unstable"])
+        found.add_row(str(number), row["symmetry"], f"{row['energy']:.4f}", f"{gain:.4f}", kind, unstable)
+    descents = Table("from", "along", "curvature (eV/Å²)", "kept", "force calls", "to")
+    for row in report["descents"]:
+        along = "" if row["irrep"] is None else row["irrep"] + (" reversed" if row["sign"] < 0 else "")
+        curvature = "" if row["curvature"] is None else f"{row['curvature']:.3f}"
+        cells = ["" if row["parent"] is None else str(row["parent"]), along, curvature, row["kept"] or "all"]
+        end = "not converged" if row["found"] is None else str(row["found"])
+        descents.add_row(*cells, str(row["force_calls"]), end)
+    console.print("Stationary structures")
+    console.print(found, highlight=False)
+    console.print("Relaxations")
+    console.print(descents, highlight=False)
+    total, curvatures = report["force_calls"], report["force_calls_for_curvatures"]
+    console.print(f"{total} force calls, {curvatures} of them for curvatures", highlight=False)
 
 
 def _size(found: dict[str, Any]) -> str:

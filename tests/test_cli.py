@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
-from ase.io import write
+from ase.io import read, write
 from typer.testing import CliRunner
 
 from pyg_symbreak.breaking import breaking_set
@@ -204,3 +204,55 @@ def test_runs_as_a_module():
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")
     assert "Traceback" not in result.stderr
+
+
+def test_relax(tmp_path):
+    write(tmp_path / "line.xyz", Atoms("Cu3", [[0, 0, -2.3], [0, 0, 0], [0, 0, 2.3]]))
+    found = report("relax", tmp_path / "line.xyz", "--out", tmp_path / "out")
+    assert [(row["symmetry"], row["minimum"]) for row in found["found"]] == [("Dinfh", False), ("D3h", True)]
+    assert found["found"][0]["unstable"] == ["Pi_u"]
+    assert found["force_calls"] == found["force_calls_for_curvatures"] + sum(
+        row["force_calls"] for row in found["descents"]
+    )
+    frames = read(tmp_path / "out" / "found.extxyz", index=":")
+    assert [frame.info["symmetry"] for frame in frames] == ["Dinfh", "D3h"]
+    for frame, row in zip(frames, found["found"], strict=True):
+        assert frame.get_potential_energy() == pytest.approx(row["energy"])
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["found"] == found["found"]
+
+
+def test_relax_prints_tables(tmp_path):
+    write(tmp_path / "square.xyz", Atoms("Cu4", [[1.7, 0, 0], [0, 1.7, 0], [-1.7, 0, 0], [0, -1.7, 0]]))
+    for along, words in {"unstable": ("saddle", "B2u"), "all": ("not looked at", "Eu", "A1g")}.items():
+        result = run("relax", tmp_path / "square.xyz", "--along", along, "--generations", 1, "--optimizer", "LBFGS")
+        assert result.exit_code == 0
+        for word in ("D4h", "Td", "force calls", *words):
+            assert (word in result.stdout) == (word != "A1g")  # what keeps all symmetry is not followed
+
+
+def test_relax_takes_any_calculator(tmp_path):
+    write(tmp_path / "line.xyz", Atoms("Ar3", [[0, 0, -3.8], [0, 0, 0], [0, 0, 3.8]]))
+    options = ("--calculator", "ase.calculators.lj:LennardJones", "--parameters", '{"sigma": 3.4, "rc": 40}')
+    found = report("relax", tmp_path / "line.xyz", *options)
+    assert found["found"][-1]["symmetry"] == "D3h"
+    assert found["found"][-1]["energy"] == pytest.approx(-3, abs=1e-3)  # three bonds of depth 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--calculator", "nowhere"), "nowhere"),
+        (("--calculator", "ase.calculators.emt:Nothing"), "Nothing"),
+        (("--parameters", "{"), "parameters"),
+        (("--optimizer", "Nothing"), "Nothing"),
+        (("--steps", 1), "not relaxed"),
+    ],
+)
+def test_relax_refuses(tmp_path, options, message):
+    write(tmp_path / "line.xyz", Atoms("Cu3", [[0, 0, -2.0], [0, 0, 0], [0, 0, 2.0]]))
+    assert message in error("relax", tmp_path / "line.xyz", *options)
+
+
+def test_relax_says_what_the_calculator_cannot_do(tmp_path):
+    write(tmp_path / "xe.xyz", Atoms("Xe2", [[0, 0, 0], [0, 0, 3]]))
+    assert "EMT" in error("relax", tmp_path / "xe.xyz")

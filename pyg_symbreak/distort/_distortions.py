@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from ase import Atoms
@@ -81,7 +82,9 @@ class Distortion:
         return f"Distortion({self.irrep}{copy}, keeps {self.keep.label}, {self.equivalent} equivalent)"
 
 
-def distortions(x: Data | Atoms, symprec: float = 1e-3, *, copies: int | None = None) -> list[Distortion]:
+def distortions(
+    x: Data | Atoms, symprec: float | Literal["auto"] = 1e-3, *, copies: int | None = None
+) -> list[Distortion]:
     """List the inequivalent ways in which displacements in one irrep break the symmetry of a structure.
 
     For each irrep of S in the displacements [N, 3], other than the trivial one, and each isotropy subgroup K of it up
@@ -92,7 +95,7 @@ def distortions(x: Data | Atoms, symprec: float = 1e-3, *, copies: int | None = 
     ----------
     x : Data or ase.Atoms
         Molecule, crystal or slab. Rigid motions are no distortions; the cell of a crystal stays.
-    symprec : float
+    symprec : float or "auto"
         Tolerance of the symmetry detection, Å.
     copies : int, optional
         Take at most so many copies of each irrep; all if not given.
@@ -175,7 +178,7 @@ class Displacements:
         Operation g carries the displacement u of atom i to R_g u of atom permutations[g, i].
     """
 
-    def __init__(self, x: Data | Atoms, symprec: float = 1e-3):
+    def __init__(self, x: Data | Atoms, symprec: float | Literal["auto"] = 1e-3):
         symmetry = detect_symmetry(x, symprec)
         if not isinstance(symmetry, Symmetry):
             raise ValueError("a graph without positions has no displacements: give it pos [N, 3] in Å")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from os import PathLike, fspath
 from typing import Any, Literal
 
+import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
@@ -55,7 +57,16 @@ class Stationary:
     @property
     def is_minimum(self) -> bool | None:
         """Whether no distortion that breaks the symmetry goes down; None where that was not computed."""
-        return None if self.curvatures is None else all(c > UNSTABLE for _, c in self.curvatures)
+        return None if self.curvatures is None else not self.unstable
+
+    @property
+    def unstable(self) -> list[str]:
+        """Irreps in which the energy falls, as far as known."""
+        return [name for name, curvature in self.curvatures or [] if curvature < UNSTABLE]
+
+    def __repr__(self) -> str:
+        kind = {True: "minimum", False: f"saddle, unstable in {', '.join(self.unstable)}", None: "not looked at"}
+        return f"Stationary({self.symmetry.schoenflies}, {self.energy:.4f} eV, {kind[self.is_minimum]})"
 
 
 @dataclass(eq=False)
@@ -115,6 +126,14 @@ class Relaxation:
         """The structures that are not known to be saddles, by rising energy."""
         return sorted((s for s in self.found if s.is_minimum is not False), key=lambda s: s.energy)
 
+    def write(self, path: str | PathLike) -> None:
+        """Write the structures as extended XYZ, with energy, forces and symmetry."""
+        frames = [s.atoms.copy() for s in self.found]
+        for frame, s in zip(frames, self.found, strict=True):
+            frame.calc = s.atoms.calc
+            frame.info["symmetry"] = s.symmetry.schoenflies
+        ase.io.write(fspath(path), frames, format="extxyz")
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the structures, as numbers, strings and lists."""
         return {
@@ -125,7 +144,7 @@ class Relaxation:
                     "symmetry": s.symmetry.schoenflies,
                     "energy": s.energy,
                     "minimum": s.is_minimum,
-                    "curvatures": None if s.curvatures is None else dict(s.curvatures),
+                    "unstable": s.unstable,
                 }
                 for s in self.found
             ],
@@ -158,7 +177,7 @@ def relax(
     optimizer: Any = BFGS,
     fmax: float = 0.01,
     steps: int = 500,
-    symprec: float = 1e-3,
+    symprec: float | Literal["auto"] = 1e-3,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Relaxation:
     """Relax a symmetric structure, then leave it along the distortions that break its symmetry.
@@ -188,7 +207,7 @@ def relax(
         Of :mod:`ase.optimize`.
     fmax, steps
         eV/Å and number of steps: when a relaxation ends, and when it has failed to.
-    symprec : float
+    symprec : float or "auto"
         Tolerance of the symmetry of x, Å.
     progress : callable
         Is told in a line what is being done.
