@@ -130,6 +130,9 @@ class Symmetry:
     @cached_property
     def _distinct(self) -> tuple[Tensor, Tensor]:
         """First operation of each distinct rotation, and for each operation the number of its rotation."""
+        if self.space_group is None and self.layer_group is None:  # in a molecule no two are alike
+            every = torch.arange(len(self.rotations))
+            return every, every
         rounded = np.round(self.rotations.reshape(-1, 9).numpy(), 6) + 0.0
         _, first, inverse = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
         order = np.argsort(first)
