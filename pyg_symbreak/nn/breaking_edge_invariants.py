@@ -42,9 +42,9 @@ class BreakingEdgeInvariants(ConstantsMixin):
 
     *What can be told apart.* The scalars are linear in the object (in its powers, of which ``object_degree`` is the
     highest): two objects b, b' give the same ones exactly if every tensor above is orthogonal to b - b'. In a
-    structure in general position with at least 2l+1 connected pairs for each irrep none are the same. No invariant of edges and nodes
-    whatever tells b from sb if the symmetry s of the structure leaves every node in place, as the mirror of a planar
-    molecule does.
+    structure in general position with at least 2l+1 connected pairs for each irrep none are the same. No invariant
+    of edges and nodes whatever tells b from sb if the symmetry s of the structure leaves every node in place, as the
+    mirror of a planar molecule does.
 
     Parameters
     ----------
