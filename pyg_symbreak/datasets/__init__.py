@@ -1,6 +1,7 @@
 """PyG data sets of structures whose answer is less symmetric than the input."""
 
 from pyg_symbreak.datasets.batio3 import BaTiO3
+from pyg_symbreak.datasets.jahn_teller import JahnTeller
 from pyg_symbreak.datasets.triangular_prism import TriangularPrism
 
-__all__ = ["BaTiO3", "TriangularPrism"]
+__all__ = ["BaTiO3", "JahnTeller", "TriangularPrism"]

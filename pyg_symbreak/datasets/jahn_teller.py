@@ -1,0 +1,160 @@
+"""Jahn-Teller distortions: symmetric molecules, and what becomes of them when an electron is taken away."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+from ase import Atoms
+from ase.io import iread
+from torch_geometric.data import Data, InMemoryDataset
+
+from pyg_symbreak.structures import from_ase
+
+__all__ = ["JahnTeller"]
+
+SHA256 = "71a30e1f39efebcecf27beb98c68ec544f73723881667de8f59e394f5a5005a9"
+
+HELD_OUT = ("SH2+", "PH3+", "SiH4+", "BCl3+", "C2F4+", "C3H3", "C6H6 triplet")
+
+
+class JahnTeller(InMemoryDataset):
+    r"""Jahn-Teller distortions of small molecules, from quantum chemistry.
+
+    Each graph is a symmetric molecule, relaxed within its symmetry :math:`S` (the parent), and its target the
+    lowest structure found after an electron was taken away or added, or after its spin was changed. An electron
+    missing from a degenerate orbital makes the molecule distort (H. A. Jahn and E. Teller, Proc. R. Soc. Lond. A
+    161, 220 (1937)) and leaves a subgroup :math:`K` of :math:`S`. The target is one of :math:`|S|/|K|` equally good
+    ones; the others are its images under the operations of :math:`S`. Controls keep the symmetry. The structures
+    are from PBE0/def2-SVP, which ``datasets/README.md`` compares with the literature.
+
+    ===== ===== ===== ===== ===== ======
+    name  S     K     count Å     eV
+    ===== ===== ===== ===== ===== ======
+    H2O+  C2v   C2v   1     0.066 0.000
+    NH3+  C3v   C3v   1     0.304 0.000
+    CH4+  Td    D2d   3     0.314 -1.344
+    BH3+  D3h   C2v   3     0.391 -0.986
+    N2+   Dinfh Dinfh 1     0.006 0.000
+    C2H2+ Dinfh Dinfh 1     0.041 0.000
+    H2CO+ C2v   C2v   1     0.039 0.000
+    ===== ===== ===== ===== ===== ======
+
+    The columns are: the point groups S of the parent and K; the number of equivalent targets; the largest
+    displacement; and the energy. Of the planar NH3+ (D3h), only C3v is a symmetry of the parent too.
+
+    ============= ============ =============================================================================
+    key           shape        meaning
+    ============= ============ =============================================================================
+    ``z``         [N]          atomic numbers
+    ``pos``       [N, 3]       Å, the parent
+    ``y``         [N, 3]       displacements in Å to the target, without rigid motion (``1o`` on the nodes)
+    ``energy``    [1]          eV, of the target less that of the same state relaxed within S; 0 for a control
+    ``charge``    [1]          elementary charges, of the target
+    ``unpaired``  [1]          number of unpaired electrons of the target
+    ``count``     [1]          number of equivalent targets
+    ``group``     str          Schoenflies symbol of S
+    ``kept``      str          Schoenflies symbol of K
+    ``name``      str          the name in the table
+    ``held_out``  [1]          true for those marked, meant for testing: chemical relatives of the others
+    ============= ============ =============================================================================
+
+    Parameters
+    ----------
+    root : str, optional
+        Folder for the processed data, as in any PyG data set. Without it the graphs are made in memory (they
+        are few) and nothing is written. Floating-point numbers are in torch's default dtype at the time of
+        processing.
+    transform, pre_transform, pre_filter : callable, optional
+        As in any PyG data set.
+    force_reload : bool
+        Process again what ``root`` already holds.
+
+    Raises
+    ------
+    ValueError
+        If the data file is not the one this version was made with.
+
+    Examples
+    --------
+    >>> methane = next(data for data in JahnTeller() if data.name == "CH4+")
+    >>> methane.group, methane.kept, methane.count.item(), methane.y.shape
+    ('Td', 'D2d', 3, torch.Size([5, 3]))
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike | None = None,
+        transform: Callable | None = None,
+        pre_transform: Callable | None = None,
+        pre_filter: Callable | None = None,
+        force_reload: bool = False,
+    ):
+        self._in_memory = root is None
+        folder = None if root is None else os.fspath(root)
+        super().__init__(folder, transform, pre_transform, pre_filter, force_reload=force_reload)
+        if self._in_memory:
+            self.data, self.slices = self.collate(self._graphs())
+        else:
+            self.load(self.processed_paths[0])
+
+    @property
+    def raw_dir(self) -> str:
+        """Folder of the data file, part of the package."""
+        return str(files("pyg_symbreak.datasets.files") / "jahn_teller")
+
+    @property
+    def raw_file_names(self) -> list[str]:
+        """The file of all structures."""
+        return ["jahn_teller.xyz"]
+
+    @property
+    def processed_file_names(self) -> list[str]:
+        """File of the processed graphs."""
+        return ["data.pt"]
+
+    def _process(self) -> None:
+        if not self._in_memory:
+            super()._process()
+
+    def process(self) -> None:
+        """Write the graphs under ``root``."""
+        self.save(self._graphs(), self.processed_paths[0])
+
+    def _graphs(self) -> list[Data]:
+        graphs = [_graph(*pair) for pair in _pairs(Path(self.raw_paths[0]))]
+        if self.pre_filter is not None:
+            graphs = [graph for graph in graphs if self.pre_filter(graph)]
+        if self.pre_transform is not None:
+            graphs = [self.pre_transform(graph) for graph in graphs]
+        return graphs
+
+
+def _pairs(path: Path) -> Iterator[tuple[Atoms, Atoms]]:
+    """Each parent and its lowest structure; the others of the file are left out."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != SHA256:
+        raise ValueError(f"{path} was changed: its sha256 is {digest}, not {SHA256}; reinstall the package")
+    parent = None
+    for atoms in iread(path, ":", format="extxyz"):
+        if atoms.info["role"] == "parent":
+            parent = atoms
+        elif atoms.info["role"] == "lowest":
+            assert parent is not None
+            yield parent, atoms
+
+
+def _graph(parent: Atoms, target: Atoms) -> Data:
+    data = from_ase(parent)
+    info = target.info
+    data.y = torch.from_numpy(target.positions - parent.positions).to(data.pos.dtype)
+    data.energy = data.pos.new_tensor([info["relative_energy"]])
+    data.charge, data.unpaired = torch.tensor([info["charge"]]), torch.tensor([info["unpaired"]])
+    data.count = torch.tensor([info["count"]])
+    data.group, data.kept, data.name = parent.info["group"], info["kept"], info["system"]
+    data.held_out = torch.tensor([data.name in HELD_OUT])
+    return data
