@@ -43,7 +43,8 @@ setup(
     ],
     extras_require={
         "scatter": ["torch-scatter"],
-        "test": ["pytest>=8", "ruff", "mypy", "spglib>=2.5", "sympy", "triton>=3.3", "build"],
+        "train": ["lightning>=2.6"],
+        "test": ["pytest>=8", "lightning>=2.6", "ruff", "mypy", "spglib>=2.5", "sympy", "triton>=3.3", "build"],
     },
     entry_points={"console_scripts": ["pyg-symbreak = pyg_symbreak.cli:app"]},
 )

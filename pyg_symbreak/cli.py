@@ -182,7 +182,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoints in the folder.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a network to predict distortions, with a symmetry breaking object, and compare its answers with all targets."""
+    """Train a network to predict distortions, and compare its answers with all equally good targets."""
     with _errors():
         from pyg_symbreak.training import Config  # imports what reading a structure does not need
         from pyg_symbreak.training.run import train as run_training

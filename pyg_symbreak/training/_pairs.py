@@ -1,0 +1,316 @@
+"""Pairs of a symmetric structure and a less symmetric target, ready to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import ase.io
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import covalent_radii
+from e3nn import o3
+from torch import Tensor
+from torch.nn.functional import one_hot
+from torch_geometric.data import Data
+
+from pyg_symbreak.datasets import BaTiO3, JahnTeller, TriangularPrism
+from pyg_symbreak.detect import Symmetry, detect_symmetry
+from pyg_symbreak.diagnosis import diagnose
+from pyg_symbreak.groups import PointGroup, irreps_matrices
+from pyg_symbreak.structures import from_ase, strain_to_irreps
+from pyg_symbreak.training._config import Config
+from pyg_symbreak.transforms import AddSymmetryBreaking, NeighborList
+from pyg_symbreak.transforms.add_symmetry_breaking import place
+
+__all__ = ["Pair", "Pairs", "atom_features", "load_pairs"]
+
+TOLERANCE = 1e-3
+"""An operation that changes the target by less (Å; eV or strain for the whole structure) leaves it as it is."""
+NOBLE_GASES = (2, 10, 18, 36, 54, 86, 118)
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A structure, its target, and what the symmetry of the structure says of them.
+
+    Attributes
+    ----------
+    data : Data
+        What the network reads: ``x``, ``pos``, edges. Without object.
+    name : str
+    y : Tensor [N, 3]
+        Displacements, Å; [N, 0] if the target is of the whole structure only.
+    graph_y : Tensor [1, d]
+        Target of the whole structure.
+    group, keep : PointGroup
+        S, and K, what the target keeps of it.
+    images_y, images_graph_y : Tensor [n, N, 3], [n, d]
+        The :math:`n = |S|/|K|` equally good targets, the target itself first.
+    floor : float
+        Curie residual of the displacements by atom, Å: the least root mean square error of an equivariant network
+        that sees the structure alone. Of the target of the whole structure where there are no displacements.
+    objects : Tensor [m, D] or None
+        The symmetry breaking objects; the first belongs to the target.
+    """
+
+    data: Data
+    name: str
+    y: Tensor
+    graph_y: Tensor
+    group: PointGroup
+    keep: PointGroup
+    images_y: Tensor
+    images_graph_y: Tensor
+    floor: float
+    objects: Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """All pairs of a data set, and the irreps that a network for them needs."""
+
+    training: list[Pair]
+    held_out: list[Pair]
+    irreps_in: str
+    irreps_out: str
+    irreps_graph_out: str
+    irreps_breaking: str | None
+
+
+def load_pairs(config: Config) -> Pairs:
+    """The pairs that a configuration asks for, with their objects.
+
+    Raises
+    ------
+    ValueError
+        The data set is unknown or not made of pairs, ``held_out`` names what is not there or leaves nothing to train
+        on, there is no finite set of objects for a pair, or they keep more of the symmetry than the target does.
+    """
+    graphs, irreps_in, irreps_graph, parent = _graphs(config)
+    pairs = [_pair(data, irreps_graph, parent) for data in graphs]
+    irreps = None
+    if config.strategy == "noise":
+        irreps = "1o"
+    elif config.strategy != "none":
+        pairs, irreps = _with_objects(pairs, config, parent)
+    names = config.held_out
+    if names is None:
+        names = [data.name for data in graphs if data.get("held_out") is not None and bool(data.held_out)]
+    known = [pair.name for pair in pairs]
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(f"held_out names {unknown[0]!r}, which is not in {config.dataset}; it has {', '.join(known)}")
+    training = [pair for pair in pairs if pair.name not in names]
+    if not training:
+        raise ValueError("held_out names all pairs: none is left to train on")
+    irreps_out = "1o" if pairs[0].y.size(1) else ""
+    return Pairs(training, [pair for pair in pairs if pair.name in names], irreps_in, irreps_out, irreps_graph, irreps)
+
+
+# ------------------------------------------------------------------ data sets
+
+
+def _graphs(config: Config) -> tuple[list[Data], str, str, str]:
+    """Graphs with x, edges, name, y and graph_y; irreps of x and graph_y; what the network is equivariant under."""
+    if config.dataset == "TriangularPrism":
+        (data,) = TriangularPrism()
+        data.graph_y, data.y, data.name = data.y[:, 0], data.pos.new_zeros(6, 0), "prism"
+        return [data], "0o", "1o", "SO3"
+    neighbors = NeighborList(config.cutoff)
+    if config.dataset == "BaTiO3":
+        graphs, irreps = [_of_phase(data) for data in BaTiO3()[1:]], "0e+2e"
+    elif config.dataset == "JahnTeller":
+        graphs, irreps = [_of_ion(data) for data in JahnTeller()], "0e"
+    elif Path(config.dataset).suffix in (".xyz", ".extxyz"):
+        graphs, irreps = _of_file(Path(config.dataset))
+    else:
+        raise ValueError(
+            f"dataset is {config.dataset!r}; it must be JahnTeller, BaTiO3, TriangularPrism or the path of a file "
+            "that ends in .xyz or .extxyz"
+        )
+    graphs = [neighbors(data) for data in graphs]
+    return graphs, f"{graphs[0].x.size(1)}x0e", irreps, "O3"
+
+
+def atom_features(z: Tensor) -> Tensor:
+    """What the periodic table says of atoms: group (one-hot), period and covalent radius in Å, [N, 20].
+
+    Group 3 stands for the f block too.
+
+    Examples
+    --------
+    >>> atom_features(torch.tensor([6, 14])).argmax(dim=1)  # carbon and silicon are in group 14
+    tensor([13, 13])
+    """
+    rows = []
+    for number in z.tolist():
+        period = next(p for p, (low, high) in enumerate(pairwise((0, *NOBLE_GASES)), 1) if low < number <= high)
+        low, high = (0, *NOBLE_GASES)[period - 1 : period + 1]
+        from_left, from_right = number - low, high - number
+        group = from_left if from_left <= 2 and number != 2 else max(3, 18 - from_right)
+        if number == 2:
+            group = 18
+        rows.append((group - 1, period))
+    table = torch.tensor(rows)
+    radius = torch.tensor([covalent_radii[number] for number in z.tolist()])
+    others = torch.stack([table[:, 1] / 4, radius], dim=1)
+    return torch.cat([one_hot(table[:, 0], 18), others], dim=1).to(torch.get_default_dtype())
+
+
+def _of_phase(data: Data) -> Data:
+    """Displacements and strain of a phase of BaTiO3; the temperature, in units of 300 K, tells the phases apart."""
+    temperature = (data.temperature / 300).expand(data.num_nodes, 1)
+    data.x = torch.cat([atom_features(data.z), temperature], dim=1)
+    data.graph_y, data.name = strain_to_irreps(data.strain), data.phase
+    return data
+
+
+def _of_ion(data: Data) -> Data:
+    """Displacements and energy of an ion; its charge and spin are features of its atoms."""
+    state = torch.cat([data.charge, data.unpaired]).to(data.pos).expand(data.num_nodes, 2)
+    data.x = torch.cat([atom_features(data.z), state], dim=1)
+    data.graph_y = data.energy[None]
+    return data
+
+
+def _of_file(path: Path) -> tuple[list[Data], str]:
+    """Pairs of frames; strain as a target if they are periodic, the energy between them if both have one."""
+    frames = ase.io.read(path, ":")
+    if len(frames) % 2 or not frames:
+        raise ValueError(f"{path} has {len(frames)} frames; it must hold a parent, its target, the next parent, ...")
+    pairs = list(zip(frames[::2], frames[1::2], strict=True))
+    has_strain = all(parent.pbc.any() for parent, _ in pairs)
+    has_energy = all(_energy(atoms) is not None for atoms in frames)
+    graphs = []
+    for number, (parent, target) in enumerate(pairs):
+        try:
+            found = diagnose(parent, target)
+        except ValueError as error:
+            raise ValueError(f"{path}: pair {number}: {error}") from error
+        data = from_ase(parent)
+        data.x, data.y = atom_features(data.z), found.vectors.to(data.pos)
+        parts = [strain_to_irreps(found.strain[None])] if has_strain and found.strain is not None else []
+        if has_energy:
+            parts.append(torch.tensor([[_energy(target) - _energy(parent)]]))  # type: ignore[operator]
+        data.graph_y = torch.cat([part.to(data.pos) for part in [data.pos.new_zeros(1, 0), *parts]], dim=1)
+        data.name = str(target.info.get("name", parent.info.get("name", number)))
+        graphs.append(data)
+    return graphs, "+".join(["0e+2e"] * has_strain + ["0e"] * has_energy)
+
+
+def _energy(atoms: Atoms) -> float | None:
+    if atoms.calc is not None and "energy" in atoms.calc.results:
+        return float(atoms.calc.results["energy"])
+    return atoms.info.get("energy")
+
+
+# ------------------------------------------------------------------ symmetry and objects
+
+
+def _pair(data: Data, irreps_graph: str, parent: str) -> Pair:
+    """What the symmetry says of a graph with y and graph_y."""
+    symmetry = detect_symmetry(data, TOLERANCE)
+    assert isinstance(symmetry, Symmetry)
+    rotations, permutations = symmetry.rotations, symmetry.permutations
+    if parent == "SO3":
+        proper = torch.linalg.det(rotations) > 0
+        rotations, permutations = rotations[proper], permutations[proper]
+    y, graph_y = data.y.double(), data.graph_y.double()
+    moved_y = torch.zeros(len(rotations), *y.shape, dtype=torch.float64)
+    if y.size(1):
+        turned = y @ rotations.mT
+        moved_y = moved_y.scatter(1, permutations[:, :, None].expand_as(turned), turned)
+    matrices = torch.from_numpy(irreps_matrices(o3.Irreps(irreps_graph), rotations.numpy()))
+    moved_graph = matrices @ graph_y[0]
+    both = torch.cat([moved_y.flatten(1), moved_graph], dim=1)
+    unchanged = (both - both[0]).abs().amax(dim=1) < TOLERANCE
+    group = symmetry.group if parent == "O3" else symmetry.group.rotations()
+    if symmetry.continuous is None:
+        keep = PointGroup.from_matrices(_distinct_rows(rotations[unchanged].flatten(1)).view(-1, 3, 3).numpy())
+    else:
+        keep = _kept_of_line(symmetry, y, bool(unchanged.all()), data.name)
+    first = [int(row) for row in _first_of_each(both)]
+    mean_y, mean_graph = moved_y.mean(0), moved_graph.mean(0)
+    floor = (y - mean_y).square().sum() / len(y) if y.size(1) else (graph_y[0] - mean_graph).square().sum()
+    dtype = torch.get_default_dtype()
+    return Pair(
+        data=Data(
+            **{key: data[key] for key in ("x", "pos", "edge_index", "edge_shift", "cell", "z", "pbc") if key in data}
+        ),
+        name=data.name,
+        y=data.y,
+        graph_y=data.graph_y,
+        group=group,
+        keep=keep,
+        images_y=moved_y[first].to(dtype),
+        images_graph_y=moved_graph[first].to(dtype),
+        floor=float(floor.sqrt()),
+        objects=None,
+    )
+
+
+def _kept_of_line(symmetry: Symmetry, y: Tensor, unchanged: bool, name: str) -> PointGroup:
+    """K of a linear molecule, which must be all of its symmetry: else the equally good targets have no end."""
+    assert symmetry.kernel is not None
+    if symmetry.kernel.dimension == 1:
+        axis = torch.from_numpy(symmetry.kernel.axis.copy())
+        unchanged = unchanged and bool((y - torch.outer(y @ axis, axis)).norm(dim=1).max() < TOLERANCE)
+    if not unchanged:
+        raise ValueError(f"the target of {name} breaks a continuous symmetry: its equally good targets have no end")
+    return symmetry.group
+
+
+def _first_of_each(rows: Tensor) -> list[int]:
+    """Numbers of the rows that differ from all before them."""
+    found: list[int] = []
+    for number, row in enumerate(rows):
+        if all((row - rows[other]).abs().max() > TOLERANCE for other in found):
+            found.append(number)
+    return found
+
+
+def _distinct_rows(rows: Tensor) -> Tensor:
+    return rows[_first_of_each(rows)]
+
+
+def _with_objects(pairs: Sequence[Pair], config: Config, parent: str) -> tuple[list[Pair], str]:
+    """The pairs with their objects, all in common irreps."""
+    ways = []
+    for pair in pairs:
+        keep = {"target": pair.keep, "nothing": None}.get(config.keep, config.keep)
+        strategy: Literal["group", "input"] = "input" if config.strategy == "input" else "group"
+        ways.append(AddSymmetryBreaking(keep, TOLERANCE, parent, strategy=strategy))
+    irreps = [way.breaking_set(pair.data).irreps for way, pair in zip(ways, pairs, strict=True)]
+    common = _union(irreps)
+    if config.strategy == "input":  # to keep more takes irreps of higher degree; they begin with the others
+        common = max(irreps, key=lambda x: x.dim)
+        for way in ways:
+            way.irreps = str(common)
+    found = [replace(pair, objects=_objects(way, pair, common)) for way, pair in zip(ways, pairs, strict=True)]
+    return found, str(common)
+
+
+def _union(all_irreps: Sequence[o3.Irreps]) -> o3.Irreps:
+    """The smallest irreps that hold each of them."""
+    irs = sorted({ir for irreps in all_irreps for _, ir in irreps})
+    return o3.Irreps([(max(irreps.count(ir) for irreps in all_irreps), ir) for ir in irs])
+
+
+def _objects(way: AddSymmetryBreaking, pair: Pair, irreps: o3.Irreps) -> Tensor:
+    """The objects of a pair, the one that belongs to the target first."""
+    found = way.breaking_set(pair.data)
+    if found.size == np.inf:
+        raise ValueError(f"{pair.name}: {found.explanation} For that: strategy: input")
+    objects = place(found.objects, found.irreps, str(irreps)) if way.strategy == "group" else found.objects
+    for number, motion in enumerate(found.motions):
+        if pair.keep.contains_group(found.stabilizer.rotated(motion * np.linalg.det(motion))):
+            return objects.roll(-number, 0).to(pair.data.pos)
+    raise ValueError(
+        f"{pair.name}: objects that keep {found.keep.label} of {pair.group.schoenflies} cannot give a target that "
+        f"keeps {pair.keep.label} only; keep less, or keep: target"
+    )
