@@ -12,7 +12,7 @@ from torch import nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GATv2Conv, GINEConv, TransformerConv
 
-from pyg_symbreak.breaking import breaking_sets
+from pyg_symbreak.breaking import BreakingSet, breaking_sets, input_breaking_set
 from pyg_symbreak.datasets import TriangularPrism
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.nn import BreakingEdgeInvariants
@@ -217,27 +217,35 @@ def _nearest(rows: torch.Tensor) -> float:
     return distance.fill_diagonal_(math.inf).min().item()
 
 
+def _require_told_apart(data: Data, images: np.ndarray, found: BreakingSet) -> None:
+    layer = BreakingEdgeInvariants(found.irreps).double()
+    plain = _signature(data, *layer(data))
+    signatures = [_signature(data, *layer(data.clone().update({"breaking": b[None]}))) for b in found.objects.double()]
+    # equivalent nodes: equal without an object, all different with one
+    for orbit in {tuple(sorted(o)) for o in images.T.tolist()}:
+        assert (plain[list(orbit)] - plain[orbit[0]]).abs().max() < 1e-9
+        assert all(_nearest(s[list(orbit)]) > 1e-6 for s in signatures)
+    # and no two objects alike
+    assert _nearest(torch.stack(signatures).flatten(1)) > 1e-6
+
+
 @pytest.mark.parametrize("name", _names())
 def test_full_sets_tell_all_equivalent_nodes_apart(name):
-    random_state = np.random.default_rng(sum(map(ord, name)))
-    rotation = np.linalg.qr(random_state.standard_normal((3, 3)))[0]
-    group = PointGroup(name).rotated(rotation)
-    data, images = _molecule(group, random_state)
+    generator = np.random.default_rng(sum(map(ord, name)))
+    group = PointGroup(name).rotated(np.linalg.qr(generator.standard_normal((3, 3)))[0])
+    data, images = _molecule(group, generator)
     for found in breaking_sets(group):
-        layer = BreakingEdgeInvariants(found.irreps).double()
-        plain = _signature(data, *layer(data))
-        signatures = []
-        for b in found.objects.double():
-            data.breaking = b[None]
-            edge, node = layer(data)
-            signatures.append(_signature(data, edge, node))
-        del data.breaking
-        # equivalent nodes: equal without an object, all different with one
-        for orbit in {tuple(sorted(o)) for o in images.T.tolist()}:
-            assert (plain[list(orbit)] - plain[orbit[0]]).abs().max() < 1e-9
-            assert all(_nearest(s[list(orbit)]) > 1e-6 for s in signatures)
-        # and no two objects alike
-        assert _nearest(torch.stack(signatures).flatten(1)) > 1e-6
+        _require_told_apart(data, images, found)
+
+
+@pytest.mark.parametrize("name", ["C2", "C5", "C3h", "C4h", "S4", "S6", "D3h"])
+def test_input_indexed_sets_tell_all_equivalent_nodes_apart(name):
+    generator = np.random.default_rng(sum(map(ord, name)))
+    group = PointGroup(name).rotated(np.linalg.qr(generator.standard_normal((3, 3)))[0])
+    data, images = _molecule(group, generator)
+    found = input_breaking_set(Data(pos=data.pos, z=torch.ones(len(data.pos), dtype=torch.long)))
+    assert found.size == group.order
+    _require_told_apart(data, images, found)
 
 
 @pytest.mark.parametrize("periodic", [False, True], ids=["molecule", "crystal"])
