@@ -117,7 +117,7 @@ def distortions(
     subgroup D2h (C2v without inversion).
 
     Which of the axes of C2v, D2h, C4v, D4h, ... is which in names such as B1 is told by the number of atoms on them,
-    as usual; where that does not tell, it depends on the orientation.
+    in a crystal by its cell vectors (z is c, C2' is a or b); where that does not tell, by the orientation.
 
     Examples
     --------
@@ -364,7 +364,11 @@ class Displacements:
         first = np.unique(self._elements, return_index=True)[1]
         if np.abs(character - character[first][self._elements]).max() > 1e-4:
             return f"k{dimension}"
-        fixed = (self.permutations[first] == np.arange(self.permutations.shape[1])).sum(1)
+        if self.atoms.pbc.any():  # cell vectors that it leaves where they are
+            turned = self.rotations[first] @ self.atoms.cell.array.T
+            fixed = (np.abs(turned - self.atoms.cell.array.T).max(1) < 1e-3) @ [1, 2, 3]
+        else:
+            fixed = (self.permutations[first] == np.arange(self.permutations.shape[1])).sum(1)
         return mulliken_symbol(self.group, character[first], fixed)
 
     @property

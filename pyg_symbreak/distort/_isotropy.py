@@ -57,10 +57,14 @@ def _away(space: np.ndarray, special: list[np.ndarray]) -> np.ndarray:
     """Unit vector in a space [d, p] that is far from the images of some projectors [d, d]."""
     if space.shape[1] == 1:
         return space[:, 0]
-    trial = np.random.default_rng(3).standard_normal((512, space.shape[1])) @ space.T
-    trial /= np.linalg.norm(trial, axis=1)[:, None]
-    distance = [np.linalg.norm(trial - trial @ p, axis=1) for p in special]
-    return trial[np.argmax(np.min(distance, axis=0))] if distance else trial[0]
+    rng = np.random.default_rng(3)
+    best, reach = rng.standard_normal(space.shape[1]), 4.0
+    for _ in range(80 if special else 0):  # wide at first, then narrower about the best so far
+        trial = np.concatenate([best[None], best + reach * rng.standard_normal((64, space.shape[1]))])
+        trial /= np.linalg.norm(trial, axis=1)[:, None]
+        distance = np.min([np.linalg.norm(trial @ (space.T - space.T @ p), axis=1) for p in special], axis=0)
+        best, reach = trial[np.argmax(distance)], 0.75 * reach
+    return space @ (best / np.linalg.norm(best))
 
 
 def mulliken_symbol(group: PointGroup, character: np.ndarray, fixed: np.ndarray) -> str:
@@ -73,8 +77,8 @@ def mulliken_symbol(group: PointGroup, character: np.ndarray, fixed: np.ndarray)
     character : float64 array [order]
         Trace of each element, in the order of ``group.matrices``.
     fixed : int array [order]
-        Number of atoms that each element leaves in place; it tells two-fold axes (or mirrors) of two kinds apart.
-        C2' axes hold more atoms than C2''; sigma_v more than sigma_d, but in C2v sigma(yz) more than sigma(xz).
+        What each element leaves in place; it tells axes (or mirrors) of two kinds apart: C2' leaves more than C2'',
+        sigma_v more than sigma_d, but in C2v sigma(yz) more than sigma(xz); C2(z) of D2h more than C2(y).
 
     Notes
     -----
@@ -119,7 +123,7 @@ def mulliken_symbol(group: PointGroup, character: np.ndarray, fixed: np.ndarray)
     across = _across(elements, name)
     if not across:
         return letter + parity
-    most = max(across, key=lambda g: fixed[g] if name != "C2v" else -fixed[g])
+    most = max(across, key=lambda g: (fixed[g] if name != "C2v" else -fixed[g], elements[g, 0, 0]))
     return f"{letter}{1 if sign(most) else 2}{parity}"
 
 
