@@ -44,12 +44,12 @@ class Distorter(nn.Module):
             pairs.irreps_out,
             pairs.irreps_breaking,
             pairs.irreps_graph_out,
-            max_radius=2.5 if config.dataset == "TriangularPrism" else config.cutoff,
+            max_radius=config.cutoff,
             num_neighbors=edges / sum(len(pair.y) for pair in pairs.training),
             hidden=config.hidden,
             lmax=config.lmax,
             layers=config.layers,
-            object_degree=config.object_degree,
+            object_degree=config.object_degree if pairs.irreps_breaking else 1,
         )
         self.register_buffer("scale_y", _scale([pair.y for pair in pairs.training]))
         self.register_buffer("scale_graph", _scale([pair.graph_y for pair in pairs.training]))

@@ -118,6 +118,8 @@ def load_pairs(config: Config) -> Pairs:
 def _graphs(config: Config) -> tuple[list[Data], str, str, str]:
     """Graphs with x, edges, name, y and graph_y; irreps of x and graph_y; what the network is equivariant under."""
     if config.dataset == "TriangularPrism":
+        if config.strategy == "input":
+            raise ValueError("the prism's mark, a pseudoscalar, takes objects for rotations alone: strategy: group")
         (data,) = TriangularPrism()
         data.graph_y, data.y, data.name = data.y[:, 0], data.pos.new_zeros(6, 0), "prism"
         return [data], "0o", "1o", "SO3"
@@ -144,7 +146,7 @@ def atom_features(z: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> atom_features(torch.tensor([6, 14])).argmax(dim=1)  # carbon and silicon are in group 14
+    >>> atom_features(torch.tensor([6, 14]))[:, :18].argmax(dim=1)  # carbon and silicon are in group 14
     tensor([13, 13])
     """
     rows = []
@@ -278,20 +280,24 @@ def _distinct_rows(rows: Tensor) -> Tensor:
     return rows[_first_of_each(rows)]
 
 
-def _with_objects(pairs: Sequence[Pair], config: Config, parent: str) -> tuple[list[Pair], str]:
-    """The pairs with their objects, all in common irreps."""
-    ways = []
+def _with_objects(pairs: Sequence[Pair], config: Config, parent: str) -> tuple[list[Pair], str | None]:
+    """The pairs with their objects, all in common irreps; zeros where nothing is to be broken."""
+    strategy: Literal["group", "input"] = "input" if config.strategy == "input" else "group"
+    ways = {}
     for pair in pairs:
         keep = {"target": pair.keep, "nothing": None}.get(config.keep, config.keep)
-        strategy: Literal["group", "input"] = "input" if config.strategy == "input" else "group"
-        ways.append(AddSymmetryBreaking(keep, TOLERANCE, parent, strategy=strategy))
-    irreps = [way.breaking_set(pair.data).irreps for way, pair in zip(ways, pairs, strict=True)]
+        if keep != pair.group:
+            ways[pair] = AddSymmetryBreaking(keep, TOLERANCE, parent, strategy=strategy)
+    irreps = [way.breaking_set(pair.data).irreps for pair, way in ways.items()]
+    if not irreps:
+        return list(pairs), None
     common = _union(irreps)
-    if config.strategy == "input":  # to keep more takes irreps of higher degree; they begin with the others
+    if strategy == "input":  # to keep more takes irreps of higher degree; they begin with the others
         common = max(irreps, key=lambda x: x.dim)
-        for way in ways:
+        for way in ways.values():
             way.irreps = str(common)
-    found = [replace(pair, objects=_objects(way, pair, common)) for way, pair in zip(ways, pairs, strict=True)]
+    zero = torch.zeros(1, common.dim)
+    found = [replace(p, objects=_objects(ways[p], p, common) if p in ways else zero) for p in pairs]
     return found, str(common)
 
 

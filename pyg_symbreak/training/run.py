@@ -176,10 +176,11 @@ class _Module(lightning.LightningModule):
 
     def train_dataloader(self) -> DataLoader:
         """All training pairs in an order, and with noise, that depend on seed and epoch; of each batch the own part."""
-        config, number = self.config, self.seed * 1_000_003 + self.trainer.current_epoch
-        count = len(self.pairs.training)
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(number))
+        config, count = self.config, len(self.pairs.training)
         size = config.batch_size or count
+        epoch = self.trainer.global_step // math.ceil(count / size)
+        number = self.seed * 1_000_003 + epoch
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(number))
         batches = [part[self.global_rank :: self.trainer.world_size].tolist() for part in order.split(size)]
         batches = [part for part in batches if part]
         images = self.most_images if config.strategy == "noise" else 1
@@ -220,15 +221,20 @@ class _Curve(lightning.Callback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows: list[tuple[int, float, float | None]] = []
+        self.watched: float | None = None
 
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: Any) -> None:
-        """Note the loss, and if it was looked at in this epoch that of the watched pairs."""
-        metrics = trainer.callback_metrics
-        looked = (trainer.current_epoch + 1) % module.config.check_every == 0
-        watched = float(metrics["watched"]) if looked else None
-        self.rows.append((trainer.global_step, float(metrics["loss"]), watched))
-        if looked and trainer.is_global_zero:
+    def on_validation_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Note the loss of the watched pairs."""
+        self.watched = float(trainer.callback_metrics["watched"])
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        """Note the loss, and that of the watched pairs if it was looked at in this epoch."""
+        if self.rows and self.rows[-1][0] == trainer.global_step:  # a resumed run first ends the old epoch again
+            return
+        self.rows.append((trainer.global_step, float(trainer.callback_metrics["loss"]), self.watched))
+        if self.watched is not None and trainer.is_global_zero:
             self.write()
+        self.watched = None
 
     def state_dict(self) -> dict[str, Any]:
         """The curve so far."""
@@ -274,7 +280,8 @@ class _Bar(lightning.Callback):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         """Move it on."""
-        self.progress.update(self.task, completed=trainer.global_step, loss=float(trainer.callback_metrics["loss"]))
+        loss = float(trainer.callback_metrics.get("loss", math.nan))
+        self.progress.update(self.task, completed=trainer.global_step, loss=loss)
 
     def teardown(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
         """Leave it as it stands, also after an error."""
