@@ -53,9 +53,7 @@ class SymPE(nn.Module):
             irreps = f"{irreps}x0e"
         self.irreps, self.num_ranks = str(o3.Irreps(irreps)), num_ranks
         if num_ranks is not None and o3.Irreps(irreps).lmax > 0:
-            raise ValueError(
-                f"nodes are not rotated by a permutation: with num_ranks give a width, not irreps={irreps}"
-            )
+            raise ValueError(f"a permutation rotates nothing: with num_ranks give a width, not irreps={irreps}")
         dim = o3.Irreps(irreps).dim
         self.vector = nn.Parameter(torch.empty(dim if num_ranks is None else (num_ranks, dim)))
         self.reset_parameters()
