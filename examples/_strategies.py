@@ -18,10 +18,10 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
 from pyg_symbreak.nn import SymPE
-from pyg_symbreak.transforms import AddSymmetryBreaking
+from pyg_symbreak.transforms import AddSymmetryBreaking, OrbitIndividualization
 
 DIM = 8
-"""Numbers that a model is given at each node, whichever way symmetry is broken."""
+"""Numbers that a model is given at each node, if not said otherwise, whichever way symmetry is broken."""
 GRAPH_WAYS = ("none", "noise", "uniform ranks", "input-indexed", "SymPE")
 COLORS = {
     "none": "0.45",
@@ -29,6 +29,7 @@ COLORS = {
     "E-MLP": "0.3",
     "noise": "#edae49",
     "uniform ranks": "#d1495b",
+    "orbit ids": "#8d5a2b",
     "group-indexed": "#7b2d8b",
     "input-indexed": "#30638e",
     "SymPE": "#00798c",
@@ -44,9 +45,12 @@ console = Console(width=max(Console().width, 110))
 class NoObject(BaseTransform):
     """The unbroken model: zeros in the place of the object."""
 
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+
     def forward(self, data: Data) -> Data:
         """Attach zeros."""
-        data.breaking = torch.zeros(data.num_nodes, DIM)
+        data.breaking = torch.zeros(data.num_nodes, self.dim)
         return data
 
 
@@ -59,22 +63,25 @@ class UniformRanks(BaseTransform):
         return data
 
 
-def graph_way(way: str, features: Sequence[str] = ()) -> BaseTransform:
+def graph_way(way: str, features: Sequence[str] = (), dim: int = DIM) -> BaseTransform:
     """The transform that attaches ``breaking`` to a graph without positions; features tell its nodes or edges apart."""
     if way == "none":
-        return NoObject()
+        return NoObject(dim)
     if way == "uniform ranks":
         return UniformRanks()
-    strategy = {"noise": "noise", "input-indexed": "input", "SymPE": "sympe"}[way]
-    return AddSymmetryBreaking(strategy=strategy, features=features)
+    if way == "orbit ids":
+        return OrbitIndividualization(dim, features=features)
+    if way == "SymPE":
+        return AddSymmetryBreaking(strategy="sympe", features=features)
+    return AddSymmetryBreaking(strategy=way.split("-")[0], features=features, irreps=f"{dim}x0e")
 
 
 class BreakingFeatures(nn.Module):
-    """What a model is given at each node, [N, DIM]: the object itself or, where it is a rank, a learned row."""
+    """What a model is given at each node, [N, dim]: the object itself or, where it is a rank, a learned row."""
 
-    def __init__(self, way: str, num_ranks: int) -> None:
+    def __init__(self, way: str, num_ranks: int, dim: int = DIM) -> None:
         super().__init__()
-        self.rows = SymPE(DIM, num_ranks) if way in ("SymPE", "uniform ranks") else None
+        self.rows = SymPE(dim, num_ranks) if way in ("SymPE", "uniform ranks") else None
 
     def forward(self, breaking: Tensor) -> Tensor:
         """From ``data.breaking`` to features."""

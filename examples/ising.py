@@ -200,9 +200,9 @@ def object_of(way: str) -> BaseTransform:
 
 
 def trained(way: str, seed: int, steps: int) -> nn.Module:
-    """A network trained on 20 batches of tori."""
+    """A network trained on up to 20 batches of tori."""
     generator = torch.Generator().manual_seed(seed)
-    batches = [draw(tori(12, generator), object_of(way), 1)[0] for _ in range(20)]
+    batches = [draw(tori(12, generator), object_of(way), 1)[0] for _ in range(min(20, steps))]
     kinds = {"E-MLP": EquivariantMLP, "relaxed E-MLP": RelaxedMLP}
     model = LatticeNetwork(kinds[way]) if way in kinds else SpinNetwork(way)
     train(model, lambda batch, done: free_energy(model, batch, done), batches, steps, lr=2e-2)
