@@ -47,12 +47,15 @@ class Stationary:
     symmetry : PointGroup
     curvatures : list of (str, float), optional
         The lowest curvature, eV/Å², in each irrep that breaks the symmetry; None where it was not computed.
+    curvature_calls : int
+        Force calls that they took.
     """
 
     atoms: Atoms
     energy: float
     symmetry: PointGroup
     curvatures: list[tuple[str, float]] | None = None
+    curvature_calls: int = 0
 
     @property
     def is_minimum(self) -> bool | None:
@@ -108,13 +111,15 @@ class Relaxation:
         input.
     descents : list of Descent
         All relaxations, in their order.
-    curvature_calls : int
-        Force calls for the curvatures.
     """
 
     found: list[Stationary] = field(default_factory=list)
     descents: list[Descent] = field(default_factory=list)
-    curvature_calls: int = 0
+
+    @property
+    def curvature_calls(self) -> int:
+        """Force calls for curvatures."""
+        return sum(s.curvature_calls for s in self.found)
 
     @property
     def calls(self) -> int:
@@ -128,10 +133,11 @@ class Relaxation:
 
     def write(self, path: str | PathLike) -> None:
         """Write the structures as extended XYZ, with energy, forces and symmetry."""
-        frames = [s.atoms.copy() for s in self.found]
-        for frame, s in zip(frames, self.found, strict=True):
-            frame.calc = s.atoms.calc
-            frame.info["symmetry"] = s.symmetry.schoenflies
+        frames = []
+        for s in self.found:
+            frames.append(Atoms(s.atoms.numbers, s.atoms.positions, cell=s.atoms.cell, pbc=s.atoms.pbc))
+            frames[-1].calc = s.atoms.calc
+            frames[-1].info["symmetry"] = s.symmetry.schoenflies
         ase.io.write(fspath(path), frames, format="extxyz")
 
     def to_dict(self) -> dict[str, Any]:
@@ -292,7 +298,7 @@ class _Search:
             found = space.distortions(modes, int((curvatures < UNSTABLE).sum()))
             least = min((way.parameters for way in found), default=0)
             ways += [(float(curvatures[way.copy]), way) for way in found if way.parameters == least]
-        self.result.curvature_calls += self.calculator.calls - before
+        parent.curvature_calls = self.calculator.calls - before
         return sorted(ways, key=lambda item: (item[0], item[1].equivalent))
 
     def _curvatures(self, space: Displacements, irrep: Irrep) -> tuple[Irrep, np.ndarray]:
