@@ -43,6 +43,7 @@ setup(
     ],
     extras_require={
         "scatter": ["torch-scatter"],
+        "quantum": ["pyscf"],
         "train": ["lightning>=2.6"],
         "test": ["pytest>=8", "lightning>=2.6", "ruff", "mypy", "spglib>=2.5", "sympy", "triton>=3.3", "build"],
     },
