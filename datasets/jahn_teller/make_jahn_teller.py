@@ -48,18 +48,12 @@ def annulene(count: int, radius: float, element: str = "C") -> Atoms:
     return ring(element, count, radius) + ring("H", count, radius + 1.09)
 
 
-def cage(symbol: str, corners: list, radius: float, hydrogen: float | None = None) -> Atoms:
-    """Atoms at the corners of a polyhedron, each with a hydrogen if the length of its bond is given."""
-    directions = np.array(corners, float) / np.linalg.norm(corners[0])
-    atoms = Atoms(symbol * len(corners), positions=radius * directions)
-    if hydrogen is not None:
-        atoms += Atoms(f"H{len(corners)}", positions=(radius + hydrogen) * directions)
-    return atoms
+def cage(symbol: str, corners: list, radius: float) -> Atoms:
+    """Atoms at the corners of a polyhedron."""
+    return Atoms(symbol * len(corners), positions=radius * np.array(corners) / np.linalg.norm(corners[0]))
 
 
 TETRAHEDRON = [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]
-OCTAHEDRON = [(1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)]
-CUBE = [(x, y, z) for x in (1, -1) for y in (1, -1) for z in (1, -1)]
 
 
 def diazene() -> Atoms:
@@ -86,37 +80,35 @@ SYSTEMS = {
     "H2CO+": (lambda: molecule("H2CO"), (0, 0), (1, 1)),
     "C2H4+": (lambda: molecule("C2H4"), (0, 0), (1, 1)),
     "N2H2+": (diazene, (0, 0), (1, 1)),
+    "PH3+": (lambda: molecule("PH3"), (0, 0), (1, 1)),
+    "SH2+": (lambda: molecule("SH2"), (0, 0), (1, 1)),
     "C3H6+": (lambda: molecule("C3H6_D3h"), (0, 0), (1, 1)),
     "C6H6+": (lambda: molecule("C6H6"), (0, 0), (1, 1)),
-    "C3H4+ allene": (lambda: molecule("C3H4_D2d"), (0, 0), (1, 1)),
-    "C4H4+": (lambda: annulene(4, 1.02), (0, 2), (1, 1)),
-    "C2H6+": (lambda: molecule("C2H6"), (0, 0), (1, 1)),
-    "PH3+": (lambda: molecule("PH3"), (0, 0), (1, 1)),
     "SiH4+": (lambda: molecule("SiH4"), (0, 0), (1, 1)),
-    "SH2+": (lambda: molecule("SH2"), (0, 0), (1, 1)),
-    "BF3+": (lambda: molecule("BF3"), (0, 0), (1, 1)),
     "CO2+": (lambda: molecule("CO2"), (0, 0), (1, 1)),
+    "BF3+": (lambda: molecule("BF3"), (0, 0), (1, 1)),
+    "C3H4+ allene": (lambda: molecule("C3H4_D2d"), (0, 0), (1, 1)),
     "P4+": (lambda: cage("P", TETRAHEDRON, 1.36), (0, 0), (1, 1)),
+    "C2H6+": (lambda: molecule("C2H6"), (0, 0), (1, 1)),
+    "C4H4+": (lambda: annulene(4, 1.02), (0, 2), (1, 1)),
     "Li3": (lambda: ring("Li", 3, 1.75), (1, 0), (0, 1)),
     "C3H3": (lambda: annulene(3, 0.79), (1, 0), (0, 1)),
     "BCl3+": (lambda: molecule("BCl3"), (0, 0), (1, 1)),
     "H2CO triplet": (lambda: molecule("H2CO"), (0, 0), (0, 2)),
-    "C4H4": (lambda: annulene(4, 1.02), (0, 2), (0, 0)),
-    "C5H5": (lambda: annulene(5, 1.20), (-1, 0), (0, 1)),
     "C3H4+ propyne": (lambda: molecule("C3H4_C3v"), (0, 0), (1, 1)),
+    "C5H5": (lambda: annulene(5, 1.20), (-1, 0), (0, 1)),
+    "C6H6 triplet": (lambda: molecule("C6H6"), (0, 0), (0, 2)),
     "C3H4+ cyclopropene": (lambda: molecule("C3H4_C2v"), (0, 0), (1, 1)),
+    "C4H4": (lambda: annulene(4, 1.02), (0, 2), (0, 0)),
     "B2H6+": (diborane, (0, 0), (1, 1)),
     "CCl4+": (lambda: molecule("CCl4"), (0, 0), (1, 1)),
-    "C6H6 triplet": (lambda: molecule("C6H6"), (0, 0), (0, 2)),
     "C2F4+": (lambda: molecule("C2F4"), (0, 0), (1, 1)),
     "C4H6+": (lambda: molecule("butadiene"), (0, 0), (1, 1)),
     "Si2H6+": (lambda: molecule("Si2H6"), (0, 0), (1, 1)),
-    "B6H6-": (lambda: cage("B", OCTAHEDRON, 1.22, 1.21), (-2, 0), (-1, 1)),
-    "C4H8+": (lambda: molecule("cyclobutane"), (0, 0), (1, 1)),
-    "C8H8+ cubane": (lambda: cage("C", CUBE, 1.36, 1.09), (0, 0), (1, 1)),
 }
-LARGE = 5
-"""Molecules of more atoms are started only along the directions whose group is in no larger one of another start."""
+MEDIUM, LARGE = 5, 9
+"""Molecules of more than MEDIUM atoms are started only along the directions whose group is in no larger one of another
+start; those of more than LARGE, only if it has no axis above C2, so that it lifts every degeneracy."""
 
 
 def average(u: np.ndarray, operations: list) -> np.ndarray:
@@ -195,6 +187,11 @@ def isotropy_starts(atoms: Atoms, symmetry: Symmetry, rng: np.random.Generator) 
                     (f"{subgroup.label}{'' if number == 1 else f' #{number}'} {sign:+d}", sign * u.reshape(-1, 3), kept)
                 )
     return sorted(found, key=lambda f: -len(f[2]))
+
+
+def is_twofold(rotation: np.ndarray) -> bool:
+    """Whether an operation is its own inverse."""
+    return np.allclose(rotation @ rotation, np.eye(3), atol=1e-6)
 
 
 def is_part(small: list, large: list, operations: list) -> bool:
@@ -377,8 +374,10 @@ def compute(run: Run, system: str) -> None:
     distances = [np.linalg.norm(a - b) for a, b in combinations(x, 2)]
     rng = np.random.default_rng(0)
     starts = isotropy_starts(Atoms(rough.numbers, positions=x), symmetry, rng)
-    if len(x) > LARGE:
+    if len(x) > MEDIUM:
         starts = [a for a in starts if not any(is_part(a[2], b[2], group) for b in starts)]
+    if len(x) > LARGE:
+        starts = [a for a in starts if all(is_twofold(rotation) for rotation, _ in a[2])]
     for label, u, kept in starts:
         begin = x + KICK * min(distances) * u
         run.get(system, label, lambda b=begin, k=kept: relaxed(b, ion, k))

@@ -17,9 +17,9 @@ from pyg_symbreak.structures import from_ase
 
 __all__ = ["JahnTeller"]
 
-SHA256 = "71a30e1f39efebcecf27beb98c68ec544f73723881667de8f59e394f5a5005a9"
+SHA256 = "8981c94b7f8bf992b6079b82d2b4cd7751f4b49c989c2b78703afcbbe51da6ec"
 
-HELD_OUT = ("SH2+", "PH3+", "SiH4+", "BCl3+", "C2F4+", "C3H3", "C6H6 triplet")
+HELD_OUT = ("SH2+", "PH3+", "SiH4+", "BF3+")
 
 
 class JahnTeller(InMemoryDataset):
@@ -30,7 +30,7 @@ class JahnTeller(InMemoryDataset):
     missing from a degenerate orbital makes the molecule distort (H. A. Jahn and E. Teller, Proc. R. Soc. Lond. A
     161, 220 (1937)) and leaves a subgroup :math:`K` of :math:`S`. The target is one of :math:`|S|/|K|` equally good
     ones; the others are its images under the operations of :math:`S`. Controls keep the symmetry. The structures
-    are from PBE0/def2-SVP, which ``datasets/README.md`` compares with the literature.
+    are from PBE0/def2-SVP, which ``datasets/jahn_teller/README.md`` compares with the literature.
 
     ===== ===== ===== ===== ===== ======
     name  S     K     count Å     eV
@@ -42,6 +42,11 @@ class JahnTeller(InMemoryDataset):
     N2+   Dinfh Dinfh 1     0.006 0.000
     C2H2+ Dinfh Dinfh 1     0.041 0.000
     H2CO+ C2v   C2v   1     0.039 0.000
+    C2H4+ D2h   D2    2     0.236 -0.048
+    N2H2+ C2h   C2h   1     0.123 0.000
+    PH3+* C3v   C3v   1     0.316 0.000
+    SH2+* C2v   C2v   1     0.026 0.000
+    C3H6+ D3h   C2v   3     0.199 -0.868
     ===== ===== ===== ===== ===== ======
 
     The columns are: the point groups S of the parent and K; the number of equivalent targets; the largest
