@@ -7,6 +7,18 @@ from numpy import ndarray
 Raise = Callable[[bytearray, bytearray], ndarray] | None
 Found = tuple[bytearray, bytearray, bytearray, bytearray, bytearray | None]
 
+def automorphisms(
+    colors: ndarray, edges: ndarray, labels: ndarray
+) -> tuple[bytearray, bytearray, bytearray, bytearray, bytearray]:
+    """Strong generators [k, N], their levels [k], base [m], orbit lengths [m] and orbits [N] of a graph.
+
+    Nodes have colors [N], arcs [2, E] have labels [E]. A generator of level l leaves l nodes of the base where they
+    are; the order of the group is the product of the orbit lengths.
+    """
+
+def canonical_labels(colors: ndarray, edges: ndarray, labels: ndarray) -> bytearray:
+    """New number of each node [N] of a graph, such that isomorphic graphs become the same."""
+
 def measure(positions: ndarray) -> tuple[float, float]:
     """Shortest distance between two points [N, 3], and the largest coordinate (NaN if one is not finite)."""
 

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <new>
+#include <string>
 #include <stdexcept>
 #include <utility>
 
+#include "graph.h"
 #include "molecule.h"
 
 namespace {
@@ -152,6 +154,25 @@ PyObject* name(PyObject* args) {
     return PyUnicode_FromString(point_group_name(copied, tolerance).c_str());
 }
 
+Graph parse_graph(PyObject* args) {
+    PyObject *node_colors, *edge_index, *edge_labels;
+    if (!PyArg_ParseTuple(args, "OOO", &node_colors, &edge_index, &edge_labels)) throw PythonError{};
+    const Array<int64_t> colors(node_colors), edges(edge_index), labels(edge_labels);
+    edges.require(2 * labels.size());
+    const int64_t size = int64_t(colors.size());
+    if (!std::all_of(edges.data(), edges.data() + edges.size(), [&](int64_t v) { return 0 <= v && v < size; }))
+        throw std::invalid_argument("edge_index must be [2, E] with nodes from 0 to " + std::to_string(size - 1));
+    return Graph(colors.data(), colors.size(), edges.data(), labels.data(), labels.size());
+}
+
+PyObject* graph_automorphisms(PyObject* args) {
+    const Automorphisms found = automorphisms(parse_graph(args));
+    return PyTuple_Pack(5, bytes(found.generators).ptr, bytes(found.levels).ptr, bytes(found.base).ptr,
+                        bytes(found.orbit_lengths).ptr, bytes(found.orbits).ptr);
+}
+
+PyObject* graph_labels(PyObject* args) { return bytes(canonical_labels(parse_graph(args))).release(); }
+
 // Turns C++ exceptions into Python's.
 template <PyObject* (*function)(PyObject*)>
 PyObject* guarded(PyObject*, PyObject* args) {
@@ -167,6 +188,8 @@ PyObject* guarded(PyObject*, PyObject* args) {
 }
 
 PyMethodDef methods[] = {
+    {"automorphisms", guarded<graph_automorphisms>, METH_VARARGS, nullptr},
+    {"canonical_labels", guarded<graph_labels>, METH_VARARGS, nullptr},
     {"measure", guarded<measure>, METH_VARARGS, nullptr},
     {"molecule", guarded<molecule>, METH_VARARGS, nullptr},
     {"molecule_levels", guarded<molecule_levels>, METH_VARARGS, nullptr},

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from pyg_symbreak.detect._graph import Automorphisms, Graph, automorphisms, canonical_labels
+from pyg_symbreak import _native
 from pyg_symbreak.detect._input import feature, number_rows
+
+Graph = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Colors of nodes [N], arcs [2, E], labels of arcs [E], all long."""
 
 LISTED = 100_000_000
 """Most entries, order times number of nodes, of a permutation group that is listed."""
@@ -30,12 +33,12 @@ class PermutationGroup:
         long [m]: only the identity leaves all of these nodes where they are.
     """
 
-    def __init__(self, found: Automorphisms, size: int) -> None:
-        self.generators = torch.tensor(found.generators, dtype=torch.long).reshape(-1, size)
-        self.order = found.order
-        self.base = torch.tensor(found.base, dtype=torch.long)
-        self._levels = found.levels
-        self._size = size
+    def __init__(self, generators: Tensor, levels: Tensor, base: Tensor, orbit_lengths: Tensor) -> None:
+        self.generators = generators
+        self.order = math.prod(orbit_lengths.tolist())
+        self.base = base
+        self._levels = levels
+        self._size = generators.shape[1]
 
     @cached_property
     def elements(self) -> Tensor:
@@ -81,7 +84,7 @@ class PermutationGroup:
         generators = self.generators.numpy()
         chain = []
         for level, b in enumerate(self.base.tolist()):
-            usable = generators[[k >= level for k in self._levels]]
+            usable = generators[self._levels.numpy() >= level]
             reached = {b: np.arange(self._size)}
             frontier = [b]
             while frontier:
@@ -113,7 +116,6 @@ class GraphSymmetry:
     group: PermutationGroup
     orbits: Tensor
     graph: Graph
-    found: Automorphisms
 
     @property
     def order(self) -> int:
@@ -123,7 +125,7 @@ class GraphSymmetry:
     @property
     def num_nodes(self) -> int:
         """Number of nodes."""
-        return self.graph.size
+        return len(self.orbits)
 
     @property
     def permutations(self) -> Tensor:
@@ -136,7 +138,7 @@ class GraphSymmetry:
 
         Colors count by rank: graphs are comparable if the same values of the features occur in both.
         """
-        return torch.tensor(canonical_labels(self.graph, self.found))
+        return torch.frombuffer(_native.canonical_labels(*self.graph), dtype=torch.long)
 
     def site_symmetry(self, node: int) -> PermutationGroup:
         """Automorphisms that leave the node where it is.
@@ -148,9 +150,10 @@ class GraphSymmetry:
         """
         if not 0 <= node < self.num_nodes:
             raise IndexError(f"there is no node {node}: the graph has {self.num_nodes}")
-        colors = self.graph.colors.copy()
+        colors, edges, labels = self.graph
+        colors = colors.copy()
         colors[node] = colors.max() + 1
-        return PermutationGroup(automorphisms(self.graph.recolored(colors)), self.num_nodes)
+        return _automorphisms((colors, edges, labels)).group
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.group!r}, orbits={int(self.orbits.max()) + 1})"
@@ -171,25 +174,19 @@ def graph_symmetry(data: Data, features: Sequence[str]) -> GraphSymmetry:
     if not count:
         raise ValueError("the graph has no nodes")
     edges = edge_index.detach().cpu().numpy()
-    if edges.ndim != 2 or len(edges) != 2 or (edges.size and (edges.min() < 0 or edges.max() >= count)):
-        raise ValueError(f"edge_index must be [2, E] with nodes from 0 to {count - 1}")
+    if edges.ndim != 2 or len(edges) != 2:
+        raise ValueError(f"edge_index must be [2, E] with nodes from 0 to {count - 1}, got {list(edges.shape)}")
     at_nodes = [name for name in features if "edge" not in name]
     at_edges = [name for name in features if "edge" in name]
     names = ["z", *at_nodes] if data.get("z") is not None else at_nodes
     colors = number_rows([feature(data, name, count) for name in names], count)
     labels = number_rows([feature(data, name, edges.shape[1]) for name in at_edges], edges.shape[1])
-    graph = Graph(colors, *_merged(edges, labels))
-    found = automorphisms(graph)
-    orbits = torch.unique(torch.tensor(found.orbits), return_inverse=True)[1]
-    return GraphSymmetry(PermutationGroup(found, count), orbits, graph, found)
+    return _automorphisms((colors, np.ascontiguousarray(edges, dtype=np.int64), labels))
 
 
-def _merged(edges: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sources, targets and labels with parallel arcs merged into one, whose label stands for all of theirs."""
-    parallel: dict[tuple[int, int], list[int]] = {}
-    for u, v, label in zip(*edges.tolist(), labels.tolist(), strict=True):
-        parallel.setdefault((u, v), []).append(label)
-    bundles = {arc: tuple(sorted(found)) for arc, found in parallel.items()}
-    rank = {bundle: i for i, bundle in enumerate(sorted(set(bundles.values())))}
-    arcs = np.array(list(bundles), dtype=np.int64).reshape(-1, 2)
-    return arcs[:, 0], arcs[:, 1], np.array([rank[bundle] for bundle in bundles.values()], dtype=np.int64)
+def _automorphisms(graph: Graph) -> GraphSymmetry:
+    """Search for the automorphisms; it is compiled, see ``csrc/graph.cpp``."""
+    found = [torch.from_numpy(np.frombuffer(part, dtype=np.int64)) for part in _native.automorphisms(*graph)]
+    generators, levels, base, orbit_lengths, orbits = found
+    group = PermutationGroup(generators.view(-1, len(orbits)), levels, base, orbit_lengths)
+    return GraphSymmetry(group, orbits, graph)
