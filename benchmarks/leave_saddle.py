@@ -4,7 +4,9 @@ For each symmetric structure the minima that ``relax`` finds, with all its force
 relaxation, of the curvatures (which also prove the minima to be minima), and of runs that end where others ended. Then
 20 sequences of rattled relaxations, each with seeds of its own: Gaussian displacements of the symmetrically relaxed
 structure, the same calculator, optimizer and fmax, again and again until the same minima are found. A sequence is told
-when it has them all, so it does not pay for being sure; it is given up after ``--limit`` times the calls of ``relax``::
+when it has them all, so it does not pay for being sure; it is given up after ``--limit`` times the calls of ``relax``.
+Where all ways lead to one minimum and the saddle is steep (oxygen on copper) that is what decides: the first rattled
+relaxation finds it, and ``relax`` pays for following every way and for proving that none is left::
 
     python benchmarks/leave_saddle.py [--stdev 0.1] [--limit 5] [--cases Cu13 ...]
 
@@ -14,6 +16,7 @@ Prints a table and writes ``results/leave_saddle_<stdev>.json`` beside this file
 import argparse
 import json
 import platform
+import sys
 import time
 from pathlib import Path
 from statistics import median
@@ -169,7 +172,7 @@ def main() -> None:
     Console(width=120).print(table)
     print(f"{seconds:.0f} s")
     report = {
-        "command": f"python benchmarks/leave_saddle.py --stdev {options.stdev:g} --limit {options.limit:g}",
+        "command": " ".join(["python", "benchmarks/leave_saddle.py", *sys.argv[1:]]),
         "machine": platform.machine(),
         "python": platform.python_version(),
         "ase": ase.__version__,

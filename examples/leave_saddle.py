@@ -183,7 +183,7 @@ def main(
     console.print(table(rows))
     for number, found in enumerate(compared.values()):
         found["relax"].write(out / f"structure_{number}.extxyz")
-    figure(compared).savefig(out / "leave_saddle.png", dpi=110)
+    figure(compared).savefig(out / "leave_saddle.png", dpi=100)
     seconds = time.perf_counter() - start
     (out / "metrics.json").write_text(json.dumps({"structures": rows, "seconds": seconds}, indent=2))
     console.print(f"Structures, figure and metrics are in {out} ({seconds:.0f} s)")
