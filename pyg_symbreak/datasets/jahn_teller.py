@@ -17,7 +17,7 @@ from pyg_symbreak.structures import from_ase
 
 __all__ = ["JahnTeller"]
 
-SHA256 = "8981c94b7f8bf992b6079b82d2b4cd7751f4b49c989c2b78703afcbbe51da6ec"
+SHA256 = "18556c40b34010e937cd50a9b6639d106497c6ed2248bb8991ca2406e8e8451e"
 
 HELD_OUT = ("SH2+", "PH3+", "SiH4+", "BF3+")
 
@@ -47,6 +47,7 @@ class JahnTeller(InMemoryDataset):
     PH3+* C3v   C3v   1     0.316 0.000
     SH2+* C2v   C2v   1     0.026 0.000
     C3H6+ D3h   C2v   3     0.199 -0.868
+    C6H6+ D6h   D2h   3     0.041 -0.121
     ===== ===== ===== ===== ===== ======
 
     The columns are: the point groups S of the parent and K; the number of equivalent targets; the largest
