@@ -29,6 +29,7 @@ COLORS = {
     "E-MLP": "0.3",
     "noise": "#edae49",
     "uniform ranks": "#d1495b",
+    "uniform frames": "#d1495b",
     "orbit ids": "#8d5a2b",
     "group-indexed": "#7b2d8b",
     "input-indexed": "#30638e",
