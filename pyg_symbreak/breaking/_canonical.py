@@ -179,7 +179,7 @@ def symmetry_of(
     known = data.get("symmetry")
     if known is None:
         return detect_symmetry(data, symprec, features=features)
-    valid = _still_maps_atoms if isinstance(known, Symmetry) else _still_maps_edges
+    valid = _still_maps_atoms if isinstance(known, Symmetry) else _still_has_edges
     if known.num_nodes != data.num_nodes or not valid(data, known):
         what = "these positions" if isinstance(known, Symmetry) else "this graph"
         raise ValueError(
@@ -198,12 +198,11 @@ def _still_maps_atoms(data: Data, known: Symmetry) -> bool:
     return bool(missed.norm(dim=-1).max() <= known.residual + 0.05)
 
 
-def _still_maps_edges(data: Data, known: GraphSymmetry) -> bool:
-    edges, count = data.edge_index.detach().cpu(), known.num_nodes
-    if edges.numel() and int(edges.max()) >= count:
-        return False
-    there = (edges[0] * count + edges[1]).sort().values
-    return all(torch.equal((g[edges[0]] * count + g[edges[1]]).sort().values, there) for g in known.group.generators)
+def _still_has_edges(data: Data, known: GraphSymmetry) -> bool:
+    """Whether the graph has the edges, in any order, that the symmetry was found of."""
+    edges, expected = data.edge_index.detach().cpu(), torch.as_tensor(known.graph[1])
+    codes = [(e[0] * known.num_nodes + e[1]).unique() for e in (edges, expected)]
+    return torch.equal(*codes)
 
 
 def _canonical_graph(out: Data, data: Data, features: Sequence[str], ranks: Tensor) -> Data:

@@ -33,7 +33,26 @@ FAR = 0.3
 """Atoms further from the centre, or from an axis, than this part of the furthest define directions."""
 DIRECTION = np.array([0.8147, 0.5463, -0.1946])
 PHASES = np.array([0.1379, 0.4142, 0.2361])
+MIXING = np.array([[0.8312, 0.4117, -0.2935], [-0.3728, 1.1246, 0.5361], [0.1943, -0.6172, 0.9724]])
 """Numbers without relations: those that make the generic functions generic."""
+PERIODS = np.array([1.0, 1.0, 0.3183])
+"""Of a slab, periods of the function in the two vectors of its lattice and in the third, along which it has none."""
+DECAY = 0.7
+"""Ratio of the Fourier coefficients of :func:`periodic_function`, of one order and the one before."""
+
+
+def periodic_function(t: np.ndarray) -> np.ndarray:
+    """A function [...] of three phases [..., 3] with all Fourier coefficients.
+
+    The product of three Poisson kernels. What tells a group from one with mirrors, say I from I_h, shows in high
+    orders only, and those of smoother functions are lost in round-off.
+    """
+    return ((1 - DECAY**2) / (1 + DECAY**2 - 2 * DECAY * np.cos(2 * np.pi * (t - PHASES)))).prod(-1)
+
+
+def generic_function(points: np.ndarray) -> np.ndarray:
+    """A function [...] of points [..., 3] around the origin, at distances of about 1, without any symmetry."""
+    return periodic_function(points @ MIXING.T)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +163,7 @@ def _molecular_frame(positions: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarr
     size = math.sqrt((centered**2).sum(1).mean())
     q = centered / size
     frames = _frames(q, kinds)
-    energies = (np.exp(q @ (frames @ DIRECTION).T) * np.sqrt(2.0 + kinds)[:, None]).sum(0)
+    energies = generic_function(q @ frames) @ np.sqrt(2.0 + kinds)
     ties = _ties(energies)
     rotation = frames[ties[0]]
     return rotation, centered @ rotation, len(ties)
@@ -204,11 +223,9 @@ def _periodic(atoms: Atoms) -> np.ndarray:
 
 def _cell_energies(atoms: Atoms, kinds: np.ndarray, inverses: np.ndarray, origin: int) -> np.ndarray:
     """Generic function of the fractional coordinates in each basis, with one atom at the origin."""
-    fractional = np.einsum("ni,bij->bnj", atoms.positions - atoms.positions[origin], inverses)
-    t = fractional - PHASES
-    t -= np.floor(t)
-    factors = np.where(_periodic(atoms), 1 + 6 * t * (1 - t), np.exp(fractional))
-    return (factors.prod(2) * np.sqrt(2.0 + kinds)).sum(1)
+    fractional = (atoms.positions - atoms.positions[origin]) @ inverses
+    periods = 1.0 if atoms.pbc.all() else PERIODS
+    return periodic_function(fractional * periods) @ np.sqrt(2.0 + kinds)
 
 
 def _shortest_bases(atoms: Atoms) -> np.ndarray:

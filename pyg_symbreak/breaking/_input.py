@@ -19,7 +19,7 @@ from pyg_symbreak.groups import PointGroup, irreps_matrices
 from pyg_symbreak.structures import check_structure, neighbor_pairs
 
 from ._canonical import InversionKernel, KernelElements, canonicalize
-from ._canonical_structure import DIRECTION
+from ._canonical_structure import DIRECTION, generic_function
 from ._sets import BreakingSet
 
 __all__ = ["frame_set", "input_breaking_set"]
@@ -134,7 +134,7 @@ def _representative(frame: np.ndarray, group: PointGroup, keep: PointGroup | str
         movers = normalizer.matrices if normalizer.is_finite else group.matrices
     to_canonical = frame.T @ movers
     members = to_canonical[:, None] @ keep.matrices @ to_canonical.swapaxes(1, 2)[:, None]
-    values = np.exp(members @ DIRECTION @ np.roll(DIRECTION, 1)).sum(1)
+    values = generic_function(members @ DIRECTION).sum(1)
     return keep.rotated(movers[int(np.argmax(values <= values.min() + 1e-9))])
 
 

@@ -24,7 +24,7 @@ class AddSymmetry(BaseTransform):
     - ``orbit_index``: the first node of the orbit that each node is in. As all attributes with "index" in their
       name, PyG counts it on from structure to structure, so that orbits stay apart in a batch.
     - ``site_symmetry_order``: the number of operations that leave the node where it is; 0 if there is no end of
-      them.
+      them, and the largest long where there are more.
 
     Deterministic: it belongs in ``pre_transform``. All three describe the structure as it was: after a transform that
     moves atoms or picks some of them (``data.subgraph``), apply it again.
@@ -81,4 +81,4 @@ def _site_symmetry_order(found) -> torch.Tensor:
     sizes = torch.bincount(found.orbits)[found.orbits].tolist()
     if isinstance(found, Symmetry) and found.continuous is not None:
         return torch.zeros(len(sizes), dtype=torch.long)
-    return torch.tensor([found.order // size for size in sizes])
+    return torch.tensor([min(found.order // size, torch.iinfo(torch.long).max) for size in sizes])

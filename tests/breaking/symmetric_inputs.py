@@ -9,6 +9,7 @@ from ase.spacegroup import crystal
 from scipy.spatial.transform import Rotation
 from torch_geometric.data import Data
 
+from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.structures import from_ase
 
 
@@ -44,8 +45,20 @@ def twisted_squares() -> Atoms:
     return Atoms("C8", np.concatenate([ring(4, 1.0, 0, 0.7), ring(4, 1.0, np.pi / 9, -0.7)]))
 
 
+def orbits_of(symbol: str, count: int = 1) -> Atoms:
+    """Orbits of points in general position under a point group, each of another species."""
+    group, points = PointGroup(symbol).matrices, 2.5 * np.random.default_rng(2).normal(size=(count, 3))
+    return Atoms(np.repeat(np.arange(count) + 6, len(group)), np.concatenate([group @ p for p in points]))
+
+
 def no_symmetry() -> Atoms:
     return Atoms("CNOFHH", 2.5 * np.random.default_rng(0).random((6, 3)))
+
+
+def twisted_lattice() -> Atoms:
+    """P4: squares around the corners of the cells, turned in their plane, and what tells up from down."""
+    squares = np.concatenate([ring(4, 1.0, 0.3), ring(1, 0.0, 0, 1.3)])
+    return Atoms("O4N", squares, cell=[4.0, 4.0, 5.0], pbc=True)
 
 
 def rutile() -> Atoms:
@@ -82,6 +95,13 @@ MOLECULES = {
     "D4": twisted_squares,
     "D6h": lambda: molecule("C6H6"),
     "Td": lambda: molecule("CH4"),
+    "C25": lambda: orbits_of("C25", 2),
+    "D20": lambda: orbits_of("D20"),
+    "C6h": lambda: orbits_of("C6h", 2),
+    "Th": lambda: orbits_of("Th"),
+    "O": lambda: orbits_of("O"),
+    "I": lambda: orbits_of("I"),
+    "Ih": lambda: orbits_of("Ih"),
 }
 """By Schoenflies symbol."""
 
@@ -92,6 +112,7 @@ CRYSTALS = {
     "hcp": (lambda: bulk("Mg"), 24),
     "rutile": (rutile, 16),
     "quartz": (quartz, 6),
+    "P4": (twisted_lattice, 4),
     "triclinic": (triclinic, 1),
     "supercell": (lambda: quartz().repeat((1, 1, 2)), 12),
     "slab": (lambda: fcc111("Al", (2, 2, 3), vacuum=8), 48),

@@ -155,11 +155,14 @@ def test_a_symmetry_that_does_not_fit_any_more_is_refused():
     turned.pos = moved(turned, *random_motion(turned, 0)).pos
     with pytest.raises(ValueError, match="not the symmetry of these positions"):
         canonicalize(turned)
-    graph = AddSymmetry()(graph_data(GRAPHS["cycle"][0]))
-    graph.edge_index = graph.edge_index.clone()
-    graph.edge_index[0, 0] = 4
-    with pytest.raises(ValueError, match="not the symmetry of this graph"):
+    for name in ("cycle", "Frucht"):  # also where there is no automorphism that could be tried
+        graph = AddSymmetry()(graph_data(GRAPHS[name][0]))
+        shuffle = torch.randperm(graph.num_edges, generator=torch.Generator().manual_seed(0))
+        graph.edge_index = graph.edge_index[:, shuffle]
         canonicalize(graph)
+        graph.edge_index = (graph.edge_index + (graph.edge_index == 0) * 3 - (graph.edge_index == 3) * 3).long()
+        with pytest.raises(ValueError, match="not the symmetry of this graph"):
+            canonicalize(graph)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -208,6 +211,13 @@ def test_isomorphic_graphs_share_a_form_and_others_do_not():
         form = canonicalize(Data(edge_index=both, num_nodes=4)).canonical.edge_index
         forms.add(tuple(form.flatten().tolist()))
     assert len(forms) == 11
+
+
+def test_no_edges_and_one_node():
+    for nodes, order in ((1, 1), (4, 24)):
+        data = Data(edge_index=torch.empty(2, 0, dtype=torch.long), num_nodes=nodes)
+        for graph in (data, AddSymmetry()(data)):
+            assert canonicalize(graph).order == order == len(canonicalize(graph).elements.ranks)
 
 
 def test_features_of_nodes_and_edges():

@@ -102,6 +102,9 @@ def test_crystals_and_graphs():
     graph = AddSymmetry()(Data(edge_index=ring, num_nodes=6))
     assert graph.symmetry.order == 6
     assert graph.site_symmetry_order.tolist() == [1] * 6
+    leaves = torch.stack([torch.zeros(25, dtype=torch.long), torch.arange(1, 26)])
+    star = AddSymmetry()(Data(edge_index=leaves, num_nodes=26))  # 24! is more than a long holds
+    assert star.site_symmetry_order.tolist() == [2**63 - 1] * 26
 
 
 def test_parameters_count():
