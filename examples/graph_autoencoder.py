@@ -302,7 +302,7 @@ def main(
         "results/graph_autoencoder"
     ),
     seeds: Annotated[int, typer.Option(help="Runs of each way to break symmetry.")] = 5,
-    steps: Annotated[int, typer.Option(help="Training steps of the auto-encoder; the colouring takes 400.")] = 800,
+    steps: Annotated[int, typer.Option(help="Training steps of the auto-encoder; the colouring takes 400.")] = 600,
 ) -> None:
     """Encode graphs whose nodes are alike, and colour them, with each way to break symmetry."""
     torch.set_num_threads(1)  # the tensors are small
