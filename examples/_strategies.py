@@ -138,6 +138,12 @@ def mean_and_deviation(results: dict[str, list[Metrics]]) -> list[dict[str, str]
     return rows
 
 
+def bound_row(name: str, results: dict[str, list[Metrics]], bound: dict[str, float]) -> dict[str, str]:
+    """A row of the same table with what theory says of some of the figures of merit."""
+    keys = next(iter(results.values()))[0]
+    return {"way": name} | {key: f"{bound[key]:.3g}" if key in bound else "" for key in keys}
+
+
 def table(title: str, rows: list[dict[str, str]]) -> Table:
     """A table for the terminal."""
     out = Table(title=title, title_justify="left")
@@ -166,7 +172,9 @@ def dots(axes: plt.Axes, results: dict[str, list[Metrics]], key: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def save(out: Path, results: dict[str, list[Metrics]], **others: object) -> None:
-    """Figures of merit of each run, and the table of their means, as files."""
+def save(
+    out: Path, results: dict[str, list[Metrics]], rows: list[dict[str, str]] | None = None, **others: object
+) -> None:
+    """Figures of merit of each run, and the table (default: of their means), as files."""
     (out / "metrics.json").write_text(json.dumps({"runs": results, **others}, indent=2))
-    (out / "table.md").write_text(markdown(mean_and_deviation(results)))
+    (out / "table.md").write_text(markdown(rows or mean_and_deviation(results)))
