@@ -47,6 +47,7 @@ def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
         integer, shifts = _operations(dataset, is_slab)
         found = _complete(cell, fractional, structure.kinds, structure.pbc.sum(), integer, shifts)
         if found is not None and found[3].max() <= symprec:
+            found = _with_tensors(structure, cell, found, symprec)
             break
         tolerance /= 2
     else:
@@ -197,6 +198,44 @@ def _complete(cell, fractional, kinds, periodic, integer, shifts):
     strain = cell @ rotations.swapaxes(1, 2) - integer[leaders].swapaxes(1, 2) @ cell
     residuals = np.maximum(residuals, np.repeat(np.linalg.norm(strain, axis=-1).max(1), len(pure)))
     return np.repeat(rotations, len(pure), axis=0), shifts @ cell, permutations, residuals
+
+
+def _with_tensors(structure: Structure, cell: np.ndarray, found: tuple, symprec: float) -> tuple:
+    """The operations that keep tensors: the largest group of them up to some residual, at most symprec."""
+    if not structure.tensors:
+        return found
+    rotations, translations, permutations, residuals = found
+    misses, integer = structure.misses(rotations, permutations), _integer(cell, rotations)
+    for limit in np.unique(misses[misses <= symprec])[::-1]:
+        chosen = np.flatnonzero(misses <= limit)
+        if _is_group(integer[chosen], permutations[chosen]):
+            break
+    return rotations[chosen], translations[chosen], permutations[chosen], np.maximum(residuals, misses)[chosen]
+
+
+def _is_group(integer: np.ndarray, permutations: np.ndarray) -> bool:
+    """Whether operations, some of a group and the identity first, generate no others."""
+
+    def keys(w: np.ndarray, p: np.ndarray) -> list[bytes]:
+        return [row.tobytes() for row in np.concatenate([w.reshape(len(w), 9).astype(np.int64), p], axis=1)]
+
+    index = {key: i for i, key in enumerate(keys(integer, permutations))}
+    reached = np.arange(len(integer)) == 0
+    generators: list[int] = []
+    while not reached.all():
+        generators.append(int(np.argmin(reached)))
+        frontier = np.flatnonzero(reached)
+        while len(frontier):
+            products = [
+                index.get(key, -1)
+                for g in generators
+                for key in keys(integer[frontier] @ integer[g], permutations[frontier][:, permutations[g]])
+            ]
+            if min(products) < 0:
+                return False
+            frontier = np.unique([i for i in products if not reached[i]]).astype(int)
+            reached[frontier] = True
+    return True
 
 
 def _symmetrized_cell(cell: np.ndarray, integer: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The entries to detection of structures: one structure, all its approximate symmetries, many structures."""
 
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Literal
@@ -13,10 +13,11 @@ from torch_geometric.data import Batch, Data
 
 from pyg_symbreak.detect._crystal import crystal_levels, crystal_symmetry
 from pyg_symbreak.detect._graph_symmetry import GraphSymmetry, graph_symmetry
-from pyg_symbreak.detect._input import Structure, read_structure
+from pyg_symbreak.detect._input import Features, Structure, read_structure
 from pyg_symbreak.detect._molecule import molecule_levels, molecule_symmetry
 from pyg_symbreak.detect._symmetrize import displacements
 from pyg_symbreak.detect._symmetry import Symmetry
+from pyg_symbreak.groups import irreps_matrices
 
 EXACT = 1e-4
 """Noise, Å per coordinate, that "auto" expects in any structure."""
@@ -29,7 +30,7 @@ CONFIDENCE = 0.9999
 
 
 def detect_symmetry(
-    x: Data | Atoms, symprec: float | Literal["auto"] = 1e-3, *, features: Sequence[str] = ()
+    x: Data | Atoms, symprec: float | Literal["auto"] = 1e-3, *, features: Features = ()
 ) -> Symmetry | GraphSymmetry:
     """Detect the symmetry of a molecule, a crystal, a slab, or a graph without positions.
 
@@ -45,10 +46,12 @@ def detect_symmetry(
         within this distance of an atom of its kind, and each lattice vector to within it of a lattice vector. It
         must be below half of the shortest distance between two atoms. "auto" estimates the noise and says in
         ``plateau`` for which tolerances the group does not change, see Notes.
-    features : sequence of str
+    features : sequence of str, or mapping of str to irreps
         Names of node features (charge, isotope, one-hot, ...). Atoms whose features differ are of different
         kinds, as those of different species are. In a graph without positions also edge features: names with
-        "edge" in them, such as ``edge_attr``.
+        "edge" in them, such as ``edge_attr``. A mapping says how features v transform, ``{"moment": "1e"}``: then
+        an operation g must also carry them along, D(g) v_i = v_g(i), where by what it misses at most, divided by
+        the largest norm of a v_i, counts as a residual in Å.
 
     Returns
     -------
@@ -59,7 +62,8 @@ def detect_symmetry(
     ------
     ValueError
         x is not a structure (no atoms, not finite, coincident atoms, a periodic cell without volume), is periodic
-        in one direction only, lacks a feature, or is too coarse or too close-packed for `symprec`.
+        in one direction only, lacks a feature, or is too coarse or too close-packed for `symprec`; features that
+        are not invariant have other irreps than said, or leave finitely many operations of atoms on a line.
     TypeError
         x is neither a Data nor an Atoms, or is a batch.
 
@@ -85,7 +89,7 @@ def detect_symmetry(
     return crystal_symmetry(structure, symprec) if structure.pbc.any() else molecule_symmetry(structure, symprec)
 
 
-def approximate_symmetries(x: Data | Atoms, limit: float = REACH, *, features: Sequence[str] = ()) -> list[Symmetry]:
+def approximate_symmetries(x: Data | Atoms, limit: float = REACH, *, features: Features = ()) -> list[Symmetry]:
     """Measure how far a structure is from each of the symmetries that it nearly has.
 
     Parameters
@@ -115,7 +119,7 @@ def detect_symmetries(
     structures: Iterable[Data | Atoms],
     symprec: float | Literal["auto"] = 1e-3,
     *,
-    features: Sequence[str] = (),
+    features: Features = (),
     processes: int = 1,
 ) -> list[Symmetry | GraphSymmetry]:
     """Detect the symmetries of many structures.
@@ -138,7 +142,7 @@ def detect_symmetries(
         As in :func:`detect_symmetry`; the message names the structure.
     """
     structures = list(structures)
-    work = partial(_detect_numbered, symprec=symprec, features=tuple(features))
+    work = partial(_detect_numbered, symprec=symprec, features=features)
     if processes == 1:
         return [work(item) for item in enumerate(structures)]
     chunk = max(1, len(structures) // (8 * processes))
@@ -173,13 +177,18 @@ def _deviation(structure: Structure, level: Symmetry) -> tuple[float, int]:
     """Sum of squares, Å², of what averaging removes from the positions, and the dimension of what it removes."""
     square = float((displacements(structure, level) ** 2).sum())
     count = level.num_nodes
+    rotations, permutations = level.rotations.numpy(), level.permutations.numpy()
+    fixed = (permutations == np.arange(count)).sum(1)
+    tensors = 0.0
+    for irreps, values in structure.tensors:
+        matrices = irreps_matrices(irreps, rotations)
+        square += float((((values[permutations] @ matrices).mean(0) - values) ** 2).sum())
+        tensors += count * irreps.dim - (fixed * np.trace(matrices, axis1=1, axis2=2)).mean()
     if level.continuous is not None:
         reversible = len(level.permutations) - 1
-        return square, max(2 * count - 4, 0) + reversible * (count - 1 - count // 2)
-    rotations = level.rotations.numpy()
+        return square, max(2 * count - 4, 0) + reversible * (count - 1 - count // 2) + round(tensors)
     turn = np.trace(rotations, axis1=1, axis2=2)
-    fixed = (level.permutations.numpy() == np.arange(count)).sum(1)
-    freedom = 3 * count - (fixed * turn).mean() - (3 - turn.mean())
+    freedom = tensors + 3 * count - (fixed * turn).mean() - (3 - turn.mean())
     if not structure.pbc.any():
         freedom -= 3 - (np.linalg.det(rotations) * turn).mean()
     return square, max(round(freedom), 0)

@@ -1,7 +1,6 @@
 """The result of a detection on a graph without positions."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_symbreak import _native
-from pyg_symbreak.detect._input import feature, number_rows
+from pyg_symbreak.detect._input import Features, feature, invariant_names, number_rows
 
 Graph = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Colors of nodes [N], arcs [2, E], labels of arcs [E], all long."""
@@ -159,13 +158,13 @@ class GraphSymmetry:
         return f"{type(self).__name__}({self.group!r}, orbits={int(self.orbits.max()) + 1})"
 
 
-def graph_symmetry(data: Data, features: Sequence[str]) -> GraphSymmetry:
+def graph_symmetry(data: Data, features: Features) -> GraphSymmetry:
     """Automorphisms of a Data without positions.
 
     Raises
     ------
     ValueError
-        There are no nodes or no ``edge_index``, a feature is missing, or the search is too long.
+        There are no nodes or no ``edge_index``, a feature is missing or has a direction, or the search is too long.
     """
     edge_index = data.get("edge_index")
     if edge_index is None:
@@ -176,8 +175,14 @@ def graph_symmetry(data: Data, features: Sequence[str]) -> GraphSymmetry:
     edges = edge_index.detach().cpu().numpy()
     if edges.ndim != 2 or len(edges) != 2:
         raise ValueError(f"edge_index must be [2, E] with nodes from 0 to {count - 1}, got {list(edges.shape)}")
-    at_nodes = [name for name in features if "edge" not in name]
-    at_edges = [name for name in features if "edge" in name]
+    invariant = invariant_names(features)
+    for name in features:
+        if name not in invariant:
+            raise ValueError(
+                f"feature {name!r} has a direction, but the graph has no positions: only 0e can be compared"
+            )
+    at_nodes = [name for name in invariant if "edge" not in name]
+    at_edges = [name for name in invariant if "edge" in name]
     names = ["z", *at_nodes] if data.get("z") is not None else at_nodes
     colors = number_rows([feature(data, name, count) for name in names], count)
     labels = number_rows([feature(data, name, edges.shape[1]) for name in at_edges], edges.shape[1])

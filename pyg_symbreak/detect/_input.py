@@ -1,27 +1,36 @@
 """What detection reads of a structure, the same for PyG Data and ase.Atoms."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 from ase import Atoms
+from e3nn import o3
 from torch_geometric.data import Batch, Data
 
 from pyg_symbreak import _native
+from pyg_symbreak.groups import irreps_matrices
 from pyg_symbreak.structures import MIN_DISTANCE, check_structure, to_ase
+
+Features = Sequence[str] | Mapping[str, str]
+"""Names of features, or names with the irreps by which they transform."""
 
 
 @dataclass(frozen=True)
 class Structure:
-    """Positions [N, 3] and cell [3, 3] (rows), Å; periodic directions [3]; the kind of each atom [N]."""
+    """Positions [N, 3] and cell [3, 3] (rows), Å; periodic directions [3]; the kind of each atom [N].
+
+    Features of the atoms that transform are pairs of irreps and values [N, irreps.dim], whose largest row has norm 1.
+    """
 
     positions: np.ndarray
     cell: np.ndarray
     pbc: np.ndarray
     kinds: np.ndarray
+    tensors: tuple[tuple[o3.Irreps, np.ndarray], ...] = ()
 
     @cached_property
     def _extent(self) -> tuple[float, float]:
@@ -32,16 +41,25 @@ class Structure:
         """Shortest distance between two atoms, Å, images aside; infinite if there is one atom only."""
         return self._extent[0]
 
+    def misses(self, rotations: np.ndarray, permutations: np.ndarray) -> np.ndarray:
+        """Largest |D(g) v_i - v_g(i)| of the tensors v under each operation g, [order]; 0 without tensors."""
+        out = np.zeros(len(rotations))
+        for irreps, values in self.tensors:
+            miss = values[permutations] - values @ irreps_matrices(irreps, rotations).swapaxes(1, 2)
+            np.maximum(out, np.linalg.norm(miss, axis=-1).max(1), out=out)
+        return out
+
     @property
     def reach(self) -> float:
         """Largest coordinate, Å; NaN if one is not finite."""
         return self._extent[1]
 
 
-def read_structure(x: Data | Atoms, features: Sequence[str], symprec: float) -> Structure:
+def read_structure(x: Data | Atoms, features: Features, symprec: float) -> Structure:
     """Take positions, cell, periodicity and kinds of atoms, or say what is wrong with them.
 
-    Two atoms are of one kind if their atomic numbers and all of the named node features are equal.
+    Two atoms are of one kind if their atomic numbers and all of the named node features that do not transform are
+    equal.
 
     Raises
     ------
@@ -64,14 +82,15 @@ def read_structure(x: Data | Atoms, features: Sequence[str], symprec: float) -> 
             f"pbc = {atoms.pbc.tolist()}: structures that are periodic in one direction only (rods) are not "
             "supported; set all three to False to treat a fragment as a molecule"
         )
-    kinds = atoms.numbers
-    if features:
-        kinds = number_rows([kinds, *(feature(x, name, len(atoms)) for name in features)], len(atoms))
+    kinds, invariant = atoms.numbers, invariant_names(features)
+    if invariant:
+        kinds = number_rows([kinds, *(feature(x, name, len(atoms)) for name in invariant)], len(atoms))
     structure = Structure(
         np.ascontiguousarray(atoms.positions, dtype=np.float64),
         atoms.cell.array,
         atoms.pbc,
         np.ascontiguousarray(kinds, dtype=np.int64),
+        _tensors(x, features, len(atoms)) if isinstance(features, Mapping) else (),
     )
     sound = (
         len(kinds) and structure.shortest >= MIN_DISTANCE and math.isfinite(structure.reach + atoms.cell.array.sum())
@@ -80,6 +99,46 @@ def read_structure(x: Data | Atoms, features: Sequence[str], symprec: float) -> 
         check_structure(atoms)
     _check_resolution(x, structure.reach, symprec)
     return structure
+
+
+def invariant_names(features: Features) -> list[str]:
+    """Names of the features whose irreps, if any are given, are all 0e.
+
+    Raises
+    ------
+    ValueError
+        What is given for a feature is not irreps.
+    """
+    if not isinstance(features, Mapping):
+        return list(features)
+    return [name for name, irreps in features.items() if _is_invariant(_irreps(name, irreps))]
+
+
+def _is_invariant(irreps: o3.Irreps) -> bool:
+    return all(ir.is_scalar() for _, ir in irreps)
+
+
+def _irreps(name: str, given: str | o3.Irreps) -> o3.Irreps:
+    try:
+        return o3.Irreps(given)
+    except ValueError as error:
+        raise ValueError(f"feature {name!r} must have irreps such as '1o' or '2x0e+1e', got {given!r}") from error
+
+
+def _tensors(x: Data | Atoms, features: Mapping[str, str], count: int) -> tuple[tuple[o3.Irreps, np.ndarray], ...]:
+    """Features that transform, scaled so that the largest row has norm 1; those that are zero are left out."""
+    out = []
+    for name, given in features.items():
+        irreps = _irreps(name, given)
+        if _is_invariant(irreps):
+            continue
+        value = feature(x, name, count).astype(np.float64)
+        if value.shape != (count, irreps.dim):
+            raise ValueError(f"feature {name!r} must be {irreps} [{count}, {irreps.dim}], got {list(value.shape)}")
+        largest = np.linalg.norm(value, axis=1).max(initial=0)
+        if largest > 0:
+            out.append((irreps, value / largest))
+    return tuple(out)
 
 
 def feature(x: Data | Atoms, name: str, count: int) -> np.ndarray:

@@ -3,10 +3,12 @@
 The search is compiled, see ``csrc/molecule.cpp``.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from pyg_symbreak import _native
 from pyg_symbreak.detect._input import Structure
@@ -27,7 +29,8 @@ def molecule_symmetry(structure: Structure, symprec: float) -> Symmetry:
             f"symprec = {symprec:g} Å is too large: two atoms are {structure.shortest:.3g} Å apart, and for "
             "unambiguous images it must be below half of that"
         )
-    return _symmetry(_native.molecule(structure.positions, structure.kinds, symprec, None), structure, symprec)
+    found = _native.molecule(structure.positions, structure.kinds, symprec, _misses(structure))
+    return _symmetry(found, structure, symprec)
 
 
 def molecule_levels(structure: Structure, limit: float) -> list[Symmetry]:
@@ -37,7 +40,7 @@ def molecule_levels(structure: Structure, limit: float) -> list[Symmetry]:
     each is its residual, `plateau` goes from there to the residual of the next.
     """
     limit = min(limit, 0.45 * structure.shortest)
-    found = _native.molecule_levels(structure.positions, structure.kinds, limit, None)
+    found = _native.molecule_levels(structure.positions, structure.kinds, limit, _misses(structure))
     levels = [_symmetry(level, structure, limit) for level in found]
     ends = [level.residual for level in levels[1:]] + [limit]
     pairs = zip(levels, ends, strict=True)
@@ -58,22 +61,81 @@ def _on_axis(x: np.ndarray) -> np.ndarray:
     return np.outer(x @ axis, axis)
 
 
+def _misses(structure: Structure) -> Callable[[bytearray, bytearray], np.ndarray] | None:
+    """What tensors of the atoms miss by under operations, as the compiled search asks for it."""
+    if not structure.tensors:
+        return None
+
+    def misses(rotations: bytearray, permutations: bytearray) -> np.ndarray:
+        images = np.frombuffer(permutations, dtype=np.int64).reshape(-1, len(structure.kinds))
+        return structure.misses(np.frombuffer(rotations).reshape(-1, 3, 3), images)
+
+    return misses
+
+
 def _symmetry(found: tuple, structure: Structure, symprec: float) -> Symmetry:
     """What was found, as tensors; of atoms on a line also the group that has no end of operations."""
     rotations, translations, permutations, residuals, frame = found
-    permutations = torch.frombuffer(permutations, dtype=torch.long).view(-1, len(structure.kinds))
-    continuous = kernel = None
-    if frame is not None:
-        frame = np.frombuffer(frame).reshape(3, 3)
-        single, reversible = len(structure.kinds) == 1, len(permutations) == 2
-        kernel = PointGroup._oriented("O3" if single else "Cinfv", frame)
-        continuous = PointGroup._oriented("Dinfh", frame) if reversible else kernel
-    return Symmetry(
+    symmetry = Symmetry(
         rotations=torch.frombuffer(rotations, dtype=torch.float64).view(-1, 3, 3),
         translations=torch.frombuffer(translations, dtype=torch.float64).view(-1, 3),
-        permutations=permutations,
+        permutations=torch.frombuffer(permutations, dtype=torch.long).view(-1, len(structure.kinds)),
         residuals=torch.frombuffer(residuals, dtype=torch.float64),
         symprec=symprec,
-        continuous=continuous,
-        kernel=kernel,
+    )
+    if frame is None:
+        return symmetry
+    frame = np.frombuffer(frame).reshape(3, 3)
+    kernel = PointGroup._oriented("O3" if symmetry.num_nodes == 1 else "Cinfv", frame)
+    continuous = PointGroup._oriented("Dinfh", frame) if len(symmetry.permutations) == 2 else kernel
+    symmetry = replace(symmetry, continuous=continuous, kernel=kernel)
+    return _with_tensors(symmetry, structure, frame) if structure.tensors else symmetry
+
+
+def _with_tensors(symmetry: Symmetry, structure: Structure, frame: np.ndarray) -> Symmetry:
+    """What tensors leave of the symmetry of atoms on a line (the third column of the frame) or of a single atom.
+
+    Raises
+    ------
+    ValueError
+        They leave finitely many operations, or not all rotations of a single atom.
+    """
+    single = symmetry.num_nodes == 1
+    axes = frame.T if single else frame.T[2:]
+    turns = Rotation.from_rotvec(np.concatenate([axes * angle for angle in (0.3, 1.0, 2.0)])).as_matrix()
+    inversion, half_turn = -np.eye(3), 2 * np.outer(frame[:, 0], frame[:, 0]) - np.eye(3)
+    still, reverse = symmetry.permutations[0].numpy(), symmetry.permutations[-1].numpy()
+
+    def kept(permutation: np.ndarray, *matrices: np.ndarray) -> bool:
+        images = np.broadcast_to(permutation, (len(matrices), len(permutation)))
+        return bool(structure.misses(np.array(matrices), images).max() <= symmetry.symprec)
+
+    if not kept(still, *turns):
+        raise ValueError(
+            "the features have directions across the axis of atoms on a line (for a single atom: any direction), "
+            "which is not supported: detect the symmetry without them"
+        )
+    rotations = [np.eye(3)]
+    if single:
+        name = kernel = "O3" if kept(still, inversion) else "SO3"
+    else:
+        name = kernel = "Cinfv" if kept(still, half_turn @ inversion) else "Cinf"
+        if len(symmetry.permutations) == 2 and kept(reverse, inversion):
+            rotations.append(inversion)
+            name = {"Cinfv": "Dinfh", "Cinf": "Cinfh"}[kernel]
+        elif len(symmetry.permutations) == 2 and kept(reverse, half_turn):
+            rotations.append(half_turn)
+            name = "Dinf"
+    listed = np.array(rotations)
+    permutations = symmetry.permutations[: len(listed)]
+    misses = torch.from_numpy(structure.misses(listed, permutations.numpy()))
+    center = structure.positions.mean(0)
+    return replace(
+        symmetry,
+        rotations=torch.from_numpy(listed),
+        translations=torch.from_numpy(center - listed @ center),
+        permutations=permutations,
+        residuals=torch.maximum(symmetry.residuals[: len(listed)], misses),
+        continuous=PointGroup._oriented(name, frame),
+        kernel=PointGroup._oriented(kernel, frame),
     )

@@ -59,7 +59,7 @@ def test_known_groups(name):
     assert int(found.orbits.max()) + 1 == orbits
     for g in found.group.generators:
         assert arcs_of(g[data.edge_index]) == arcs_of(data.edge_index)
-    joined = nx.Graph([(i, int(v)) for g in found.group.generators for i, v in enumerate(g)])
+    joined = nx.Graph([(i, v) for g in found.group.generators for i, v in enumerate(g.tolist())])
     joined.add_nodes_from(range(found.num_nodes))
     assert nx.number_connected_components(joined) == orbits
     stabilizer = found.site_symmetry(0)
