@@ -117,7 +117,7 @@ def canonical_structure(out: Data, data: Data, setting: Setting, order: Tensor) 
     out.pos = torch.from_numpy(setting.positions)[order].to(data.pos.device)
     if setting.cell is not None:
         out.cell = torch.from_numpy(setting.cell)[None].to(data.pos.device)
-        out.pbc = data.pbc
+        out.pbc = data.pbc.sort(descending=True).values  # as the vectors of the cell are now
     return out
 
 

@@ -173,7 +173,7 @@ def _placed(
 
 def _cosets(group: PointGroup, kept: PointGroup) -> np.ndarray:
     """One element of each left coset of K in S, the identity for K itself."""
-    identity = int(np.argmax([np.allclose(m, np.eye(3)) for m in group.matrices]))
+    identity = int(np.abs(group.matrices - np.eye(3)).max((1, 2)).argmin())
     inside = list(group.indices_of(kept))
     seen = np.zeros(len(group.matrices), dtype=bool)
     chosen = []

@@ -115,7 +115,7 @@ class BreakingSet:
                 f"No finite equivariant set takes {s} to {k} in {self.parent.schoenflies}: the normalizer of {s} holds "
                 f"all rotations about its axis, which carry an object to infinitely many unless {k} holds all proper "
                 f"rotations of {s}. Sample the continuous set, keep those rotations, take a finite parent group, or "
-                "use a set that depends on the input itself (canonicalization)."
+                "use a set that depends on the input itself (input_breaking_set)."
             )
         return (
             f"Not ideal: {s} has no complement above {k} in its normalizer in {self.parent.schoenflies}; the smallest "

@@ -80,6 +80,16 @@ def test_crystal(name):
             assert same_structure(canonicalize(another_cell(other, seed)).canonical, kernel.canonical)
 
 
+def test_slab_with_its_vacuum_along_another_vector():
+    data = data_of(CRYSTALS["slab"][0]())
+    other = data.clone()
+    other.cell, other.pbc = data.cell[:, [2, 0, 1]], data.pbc[:, [2, 0, 1]]
+    canonical = canonicalize(other).canonical
+    assert same_structure(canonical, canonicalize(data).canonical)
+    assert canonical.pbc.tolist() == [[True, True, False]]
+    assert same_structure(canonicalize(canonical).canonical, canonical)
+
+
 @pytest.mark.parametrize("name", ["C3h", "S4", "D4", "Td"])
 def test_elements_move_with_the_structure(name):
     """The elements for g·x are g times those for x."""
