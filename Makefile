@@ -2,6 +2,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
+SOURCES := setup.py constraints.txt $(wildcard pyg_symbreak/csrc/*)
+
 .PHONY: demo test lint clean
 
 # Predict the ferroelectric phases of BaTiO3 from the cubic one, every domain of each.
@@ -19,13 +21,13 @@ lint: .venv/test
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/run: setup.py constraints.txt | .venv/bin/python
+.venv/run: $(SOURCES) | .venv/bin/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-.venv/test: setup.py constraints.txt | .venv/bin/python
+.venv/test: $(SOURCES) | .venv/bin/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[test]"
 	touch $@ .venv/run
 
 clean:
-	rm -rf .venv build dist *.egg-info results
+	rm -rf .venv build dist *.egg-info results pyg_symbreak/_native.*.so

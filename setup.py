@@ -13,7 +13,7 @@ NATIVE = Extension(
     sources=sorted(map(str, SOURCES.glob("*.cpp"))),
     depends=sorted(map(str, SOURCES.glob("*.h"))),
     language="c++",
-    extra_compile_args=["/std:c++17"] if sys.platform == "win32" else ["-std=c++17", "-O2"],
+    extra_compile_args=["/std:c++17"] if sys.platform == "win32" else ["-std=c++17", "-O2", "-g0"],
 )
 
 setup(
@@ -43,6 +43,7 @@ setup(
     ],
     extras_require={
         "scatter": ["torch-scatter"],
+        "benchmark": ["libmsym", "pymatgen", "pynauty"],
         "quantum": ["pyscf"],
         "train": ["lightning>=2.6"],
         "test": ["pytest>=8", "lightning>=2.6", "ruff", "mypy", "spglib>=2.5", "sympy", "triton>=3.3", "build"],

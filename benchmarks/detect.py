@@ -3,8 +3,8 @@
 All contestants do the same work on the same input where they can: operations, permutations and orbits of
 molecules (libmsym: operations only);
 operations and orbits of crystals; generators, order and orbits of graphs. They take turns; the time of each is its
-best. Peers that are not installed are left out: pymatgen, libmsym, spglib, moyopy, pynauty, networkx (the last on
-small graphs only: it lists all automorphisms). One thread. Writes ``results/detect.md``.
+best. Peers that are not installed are left out: pymatgen, libmsym, pynauty (``pip install -e ".[benchmark]"``), spglib,
+moyopy, networkx (the last on small graphs only: it lists all automorphisms). One thread. Writes ``results/detect.md``.
 """
 
 import argparse

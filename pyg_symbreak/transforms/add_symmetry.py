@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -33,8 +33,9 @@ class AddSymmetry(BaseTransform):
     ----------
     symprec : float or "auto"
         Tolerance, Å, as in :func:`~pyg_symbreak.detect.detect_symmetry`.
-    features : sequence of str
-        Names of the features that tell nodes (or, in a graph without positions, edges) apart besides ``z``.
+    features : sequence of str, or mapping of str to irreps
+        Names of the features that tell nodes (or, in a graph without positions, edges) apart besides ``z``, as in
+        :func:`~pyg_symbreak.detect.detect_symmetry`.
 
     Shapes:
         - **input:** ``pos`` :math:`(N, 3)`, ``z`` :math:`(N)`, ``cell`` :math:`(1, 3, 3)`, ``pbc`` :math:`(1, 3)`; or
@@ -55,9 +56,11 @@ class AddSymmetry(BaseTransform):
     ('C3v', [0, 1, 1, 1], [6, 2, 2, 2])
     """
 
-    def __init__(self, symprec: float | Literal["auto"] = 1e-3, features: Sequence[str] = ()) -> None:
+    def __init__(
+        self, symprec: float | Literal["auto"] = 1e-3, features: Sequence[str] | Mapping[str, str] = ()
+    ) -> None:
         self.symprec = symprec
-        self.features = tuple(features)
+        self.features = features if isinstance(features, Mapping) else tuple(features)
 
     def forward(self, data: Data) -> Data:
         """Detect and attach."""
