@@ -8,6 +8,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc100, molecule
+from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.cluster import Icosahedron, Octahedron
@@ -492,11 +493,49 @@ def test_slab():
     assert [s.is_minimum for s in result.found] == [False, False, True]
 
 
+class JahnTeller(Calculator):
+    """Three atoms with a degenerate state: E ⊗ e, the lower sheet of a cone that is warped by cos 3φ."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        pos = torch.tensor(atoms.positions, requires_grad=True)
+        change = (pos - pos.roll(1, 0)).norm(dim=1) - 2.0
+        phase = torch.exp(2j * torch.pi / 3 * torch.arange(3, dtype=torch.float64))
+        rho = (change * phase).sum()
+        energy = 10 * change.square().sum() - 2 * (rho.abs().square() + 1e-16).sqrt() - 5 * (rho**3).real
+        energy.backward()
+        self.results = {"energy": energy.item(), "forces": -pos.grad.numpy()}
+
+
+def test_conical_intersection():
+    """Three minima and three saddles between them in the trough about the tip."""
+    result = relax(shuffled(ring("H", 3, 1.2), 18), JahnTeller())
+    assert result.found[0].symmetry.schoenflies == "D3h"
+    assert result.found[0].unstable == ["E'"]
+    upper, lower = sorted(result.found[1:], key=lambda s: -s.energy)
+    assert (upper.symmetry.schoenflies, upper.is_minimum, upper.unstable) == ("C2v", False, ["B2"])
+    assert (lower.symmetry.schoenflies, lower.is_minimum) == ("C2v", True)
+    # changes 2/3 r cos(φ + 2πj/3) of the lengths make |ρ| = r: the energy is 20/3 r² - 2 r ∓ 5 r³ at φ = 0 and π
+    for s, sign in ((upper, 1), (lower, -1)):
+        r = np.linspace(0, 0.3, 300001)
+        assert s.energy == pytest.approx((20 / 3 * r**2 - 2 * r + sign * 5 * r**3).min(), abs=1e-4)
+
+
 def test_a_minimum_stays():
     result = relax(Icosahedron("Cu", 2), EMT())
     assert [s.symmetry.schoenflies for s in result.found] == ["Ih"]
     assert result.found[0].is_minimum
     assert len(result.descents) == 1
+
+
+def test_symmetry_that_the_relaxation_gains_is_broken_too():
+    """A rectangle relaxes to the square, which leaves the plane."""
+    result = relax(Atoms("Cu4", [[1.3, 1.1, 0], [-1.3, 1.1, 0], [-1.3, -1.1, 0], [1.3, -1.1, 0]]), EMT(), fmax=1e-3)
+    assert result.descents[0].distortion is None
+    assert result.found[0].symmetry.schoenflies == "D4h"
+    assert result.minima[0].symmetry.schoenflies == "Td"
 
 
 def test_nothing_is_looked_at_without_generations():

@@ -259,6 +259,11 @@ class Displacements:
             total += np.einsum("ab,ibjd,cd->iajc", rotation, blocks[inverse][:, :, inverse], rotation, optimize=True)
         return total.reshape(3 * count, 3 * count) / self.order
 
+    def stabilizer(self, u: np.ndarray) -> tuple[int, ...]:
+        """Operations that leave displacements [N, 3] as they are, to a thousandth of the largest."""
+        change = np.abs(self.images(u[None])[:, 0] - u).max((1, 2))
+        return tuple(np.flatnonzero(change < 1e-3 * np.abs(u).max()).tolist())
+
     def projector(self, operations: Sequence[int]) -> np.ndarray:
         """Projector [3N, 3N] on the displacements that a subgroup leaves as they are."""
         count = len(self.atoms)

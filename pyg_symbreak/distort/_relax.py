@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike, fspath
 from typing import Any, Literal
 
@@ -107,7 +107,7 @@ class Relaxation:
     Attributes
     ----------
     found : list of Stationary
-        Inequivalent stationary structures, in the order in which they were found; the first has the symmetry of the
+        Inequivalent stationary structures, in the order in which they were found; the first has all symmetry of the
         input.
     descents : list of Descent
         All relaxations, in their order.
@@ -204,7 +204,7 @@ def relax(
         Any that gives energy and forces.
     along : "unstable" or sequence of Distortion
         Distortions to follow from the first structure instead of the unstable ones, e.g. all of
-        :func:`distortions`, where forces at the symmetric structure say nothing, as at a conical intersection.
+        :func:`distortions`, to reach minima behind a barrier.
     amplitude : float
         Largest displacement of an atom in a start, as a fraction of the nearest-neighbour distance.
     generations : int
@@ -228,6 +228,14 @@ def relax(
         As :func:`pyg_symbreak.detect.detect_symmetry`.
     RuntimeError
         The relaxation that keeps all symmetry does not converge.
+
+    Notes
+    -----
+    Minima are found along ways that keep some symmetry at first; one that lies on none of them is missed.
+
+    At a conical intersection (a Jahn-Teller molecule) the symmetric structure is not stationary but the tip of a cone.
+    The forces averaged over S vanish there all the same, and the finite differences across the tip give large
+    negative curvatures, of the order of the slope over 0.01 Å, in the irreps that are Jahn-Teller active.
 
     Examples
     --------
@@ -257,7 +265,7 @@ class _Search:
                 f"the symmetric structure is not relaxed to {self.fmax} eV/Å after {self.steps} steps: "
                 "raise fmax or steps, or start nearer to it"
             )
-        self.result.found.append(Stationary(end, float(end.get_potential_energy()), space.whole))
+        self._number(end)
         self.result.descents.append(Descent(None, None, 1, None, energies, 0))
         queue = [0]
         for generation in range(generations):
@@ -269,7 +277,10 @@ class _Search:
         """Relax from a stationary structure; the numbers of what is new and lower."""
         parent = self.result.found[number]
         space = Displacements(parent.atoms, _tolerance(parent.atoms))
-        ways = self._unstable(space, parent) if isinstance(along, str) else [(None, way) for way in along]
+        if isinstance(along, str):
+            ways = self._unstable(space, parent)
+        else:  # the operations may have been listed in another order
+            ways = [(None, replace(way, operations=space.stabilizer(way.direction))) for way in along]
         lower = []
         for curvature, way in ways:
             fmax = self.fmax
@@ -286,7 +297,7 @@ class _Search:
                     lower.append(found)
         return lower
 
-    def _unstable(self, space: Displacements, parent: Stationary) -> list[tuple[float, Distortion]]:
+    def _unstable(self, space: Displacements, parent: Stationary) -> list[tuple[float | None, Distortion]]:
         """Distortions along which the energy falls, steepest first, with the curvature."""
         ways: list[tuple[float, Distortion]] = []
         parent.curvatures = []
