@@ -45,7 +45,7 @@ from _strategies import (
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GraphConv
-from torch_geometric.transforms import BaseTransform
+from torch_geometric.transforms import BaseTransform, Compose
 from torch_geometric.utils import scatter
 
 from pyg_symbreak.groups import FiniteGroup, Representation
@@ -107,10 +107,19 @@ def bounds(batch: Batch) -> dict[str, float]:
 # ------------------------------------------------------------------ networks
 
 
+class RandomFlip(BaseTransform):
+    """The other part of the object: flips leave couplings as they are, so both are equally likely."""
+
+    def forward(self, data: Data) -> Data:
+        """Attach ``flip``, 1 or -1."""
+        data.flip = 2 * torch.randint(2, (1,)) - 1
+        return data
+
+
 class SpinNetwork(nn.Module):
     """Message passing from couplings and object to a magnetization for each site, odd in the object.
 
-    So it is equivariant under flips, which flip the object.
+    So it is equivariant under flips, which flip the object; but for ``NO_FLIPS``, which sees ones instead of it.
     """
 
     def __init__(self, way: str, width: int = 32, layers: int = 4) -> None:
@@ -122,7 +131,10 @@ class SpinNetwork(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Magnetizations between -1 and 1, [N]."""
-        x = torch.ones(batch.num_nodes, DIM) if self.features is None else self.features(batch.breaking)
+        if self.features is None:
+            x = torch.ones(batch.num_nodes, DIM)
+        else:
+            x = self.features(batch.breaking) * batch.flip[batch.batch, None]
         h = self.first(x).tanh()
         for conv in self.convs:
             h = h + conv(h, batch.edge_index, batch.edge_weight).tanh()
@@ -197,7 +209,7 @@ def assess(model: nn.Module, batches: list[Batch]) -> Metrics:
 
 def object_of(way: str) -> BaseTransform:
     """The transform that attaches the object; a relaxed E-MLP draws its own."""
-    return graph_way(way if way in GRAPH_WAYS else "none", features=("edge_weight",))
+    return Compose([graph_way(way if way in GRAPH_WAYS else "none", features=("edge_weight",)), RandomFlip()])
 
 
 def trained(way: str, seed: int, steps: int, layers: int = 4) -> nn.Module:

@@ -22,7 +22,9 @@ def energies(size: int, couplings: torch.Tensor, m: torch.Tensor) -> torch.Tenso
 
 @pytest.fixture
 def tori(example):
-    return Batch.from_data_list(example.tori(6, torch.Generator().manual_seed(3)))
+    batch = Batch.from_data_list(example.tori(6, torch.Generator().manual_seed(3)))
+    batch.flip = torch.ones(batch.num_graphs)
+    return batch
 
 
 @pytest.mark.parametrize("signs", SIGNS)
@@ -67,8 +69,19 @@ def test_flipped_object_flips_the_answer(example, tori):
     tori.breaking = torch.randn(tori.num_nodes, example.DIM)
     m = model(tori)
     assert m.abs().min() > 0
-    tori.breaking = -tori.breaking
+    tori.flip = -tori.flip
     torch.testing.assert_close(model(tori), -m)
+    tori.breaking = -tori.breaking
+    torch.testing.assert_close(model(tori), m)
+
+
+@pytest.mark.parametrize("way", ["noise", "SymPE"])
+def test_up_and_down_are_equally_likely(example, way):
+    torch.manual_seed(0)
+    model = example.SpinNetwork(way)
+    batch = example.draw([example.torus(4, torch.ones(2))] * 400, example.object_of(way), 1)[0]
+    up = (model(batch).view(400, 16).sum(1) > 0).sum().item()
+    assert 160 < up < 240  # four standard deviations
 
 
 @pytest.mark.parametrize("size", [4, 6])
@@ -116,5 +129,5 @@ def test_example(example, tmp_path, monkeypatch):
     for run in metrics["runs"]["none"]:
         assert run[example.ABOVE] == pytest.approx(metrics["bounds"]["none"])
         assert run[example.EXACT] == 0
-    assert len((tmp_path / "table.md").read_text().splitlines()) == 7
+    assert len((tmp_path / "table.md").read_text().splitlines()) == 9
     assert (tmp_path / "ising.png").stat().st_size > 10_000
