@@ -7,7 +7,7 @@ Breaking", ICLR 2025, arXiv 2503.21985.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -19,6 +19,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from pyg_symbreak.detect import GraphSymmetry, Symmetry, detect_symmetry
+from pyg_symbreak.detect._input import Features
 from pyg_symbreak.structures import to_ase
 
 from ._canonical_structure import Setting, canonical_setting, canonical_structure
@@ -113,7 +114,7 @@ class InversionKernel:
         return f"{type(self).__name__}(order={self.order}, nodes={len(self._ranks)})"
 
 
-def canonicalize(data: Data, symprec: float | Literal["auto"] = 1e-3, features: Sequence[str] = ()) -> InversionKernel:
+def canonicalize(data: Data, symprec: float | Literal["auto"] = 1e-3, features: Features = ()) -> InversionKernel:
     """The canonical form of a structure or a graph, and the law of the elements that lead back to the input.
 
     The group is that of proper and improper rotations, translations and permutations of the nodes for a structure
@@ -128,8 +129,8 @@ def canonicalize(data: Data, symprec: float | Literal["auto"] = 1e-3, features: 
     symprec : float or "auto"
         Tolerance of the detection, Å. The canonical form is that of the structure averaged over its symmetry.
     features : sequence of str
-        Names of the features that tell nodes apart besides ``z``; in a graph those with "edge" in them tell edges
-        apart.
+        Names of the features that tell nodes apart besides ``z``, invariant ones; in a graph those with "edge" in
+        them tell edges apart.
 
     Returns
     -------
@@ -159,6 +160,11 @@ def canonicalize(data: Data, symprec: float | Literal["auto"] = 1e-3, features: 
     """
     if not isinstance(data, Data) or isinstance(data, Batch):
         raise TypeError(f"canonicalize takes one structure as a Data, got {type(data).__name__}")
+    if isinstance(features, Mapping):
+        raise TypeError(
+            f"features={dict(features)}: a canonical form compares invariant features only, give their names; where "
+            "features transform use the group-indexed set of detect_symmetry(data, features=...).group"
+        )
     symmetry = symmetry_of(data, symprec, features)
     if isinstance(symmetry, GraphSymmetry):
         return InversionKernel(symmetry, data, tuple(features), symmetry.canonical_labels, None)
@@ -167,7 +173,7 @@ def canonicalize(data: Data, symprec: float | Literal["auto"] = 1e-3, features: 
 
 
 def symmetry_of(
-    data: Data, symprec: float | Literal["auto"] = 1e-3, features: Sequence[str] = ()
+    data: Data, symprec: float | Literal["auto"] = 1e-3, features: Features = ()
 ) -> Symmetry | GraphSymmetry:
     """The symmetry that the data carry, if it is still theirs, or the detected one.
 

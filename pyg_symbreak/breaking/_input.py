@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_symbreak.detect import Symmetry
+from pyg_symbreak.detect._input import Features
 from pyg_symbreak.groups import PointGroup, irreps_matrices
 from pyg_symbreak.structures import check_structure, neighbor_pairs
 
@@ -35,7 +36,7 @@ def input_breaking_set(
     keep: PointGroup | str | None = None,
     irreps: str | o3.Irreps | None = None,
     symprec: float | Literal["auto"] = 1e-3,
-    features: Sequence[str] = (),
+    features: Features = (),
 ) -> BreakingSet:
     r"""The symmetry breaking set that depends on the structure itself, and not on its symmetry S alone.
 
@@ -99,15 +100,13 @@ def input_breaking_set(
     return found
 
 
-def frame_set(data: Data, symprec: float | Literal["auto"] = 1e-3, features: Sequence[str] = ()) -> BreakingSet:
+def frame_set(data: Data, symprec: float | Literal["auto"] = 1e-3, features: Features = ()) -> BreakingSet:
     """The rotations, proper and improper, of the inversion kernel as objects: their columns, three vectors."""
     frame, group = _frame_and_group(data, symprec, features)
     return _placed(frame, group, _representative(frame, group, None), o3.Irreps("3x1o"), np.eye(3).ravel())
 
 
-def _frame_and_group(
-    data: Data, symprec: float | Literal["auto"], features: Sequence[str]
-) -> tuple[np.ndarray, PointGroup]:
+def _frame_and_group(data: Data, symprec: float | Literal["auto"], features: Features) -> tuple[np.ndarray, PointGroup]:
     """The rotation [3, 3] of an element of the inversion kernel, and S."""
     kernel = canonicalize(data, symprec, features)
     if not isinstance(kernel.symmetry, Symmetry):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -10,7 +11,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from pyg_symbreak.detect import Symmetry, detect_symmetry
+from pyg_symbreak.detect import GraphSymmetry, Symmetry, detect_symmetries, detect_symmetry
 
 __all__ = ["AddSymmetry"]
 
@@ -66,7 +67,19 @@ class AddSymmetry(BaseTransform):
         """Detect and attach."""
         if isinstance(data, Batch):
             raise TypeError("AddSymmetry takes one structure, not a batch: use it before batching")
-        found = detect_symmetry(data, self.symprec, features=self.features)
+        return self._attach(data, detect_symmetry(data, self.symprec, features=self.features))
+
+    def map(self, structures: Iterable[Data], processes: int = 1) -> list[Data]:
+        """Attach their symmetries to copies of many structures, detected in so many processes.
+
+        The message of an error names the structure.
+        """
+        copies = [copy.copy(data) for data in structures]
+        found = detect_symmetries(copies, self.symprec, features=self.features, processes=processes)
+        return [self._attach(data, symmetry) for data, symmetry in zip(copies, found, strict=True)]
+
+    @staticmethod
+    def _attach(data: Data, found: Symmetry | GraphSymmetry) -> Data:
         orbits = found.orbits
         first = torch.full((len(orbits),), len(orbits)).scatter_reduce(0, orbits, torch.arange(len(orbits)), "amin")
         device = data.edge_index.device if data.get("pos") is None else data.pos.device

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -20,6 +20,7 @@ from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.groups._catalog import parse_symbol
 from pyg_symbreak.groups._point_group import parent_group
 from pyg_symbreak.transforms._seeding import generator_for
+from pyg_symbreak.transforms.add_symmetry import AddSymmetry
 
 __all__ = ["AddSymmetryBreaking"]
 
@@ -89,9 +90,9 @@ class AddSymmetryBreaking(BaseTransform):
         Where the object comes from, see above.
     scale : float, optional
         With "noise" only: its standard deviation. Default: 1.
-    features : sequence of str
+    features : sequence of str, or mapping of str to irreps
         Names of the features that tell nodes (in a graph without positions also edges) apart besides ``z``, as in
-        :func:`~pyg_symbreak.detect.detect_symmetry`.
+        :func:`~pyg_symbreak.detect.detect_symmetry`; with "group" also how they transform.
 
     Shapes:
         - **output:** ``breaking`` :math:`(1, D)` for structures with positions, :math:`(N, D)` for graphs without, for
@@ -128,7 +129,7 @@ class AddSymmetryBreaking(BaseTransform):
         to_nodes: bool = False,
         strategy: Strategy = "group",
         scale: float | None = None,
-        features: Sequence[str] = (),
+        features: Sequence[str] | Mapping[str, str] = (),
     ) -> None:
         if isinstance(choose, str) and choose not in ("sample", "all"):
             raise ValueError(f"choose must be 'sample', 'all' or the number of an object, got {choose!r}")
@@ -151,7 +152,7 @@ class AddSymmetryBreaking(BaseTransform):
         self.to_nodes = to_nodes
         self.strategy = strategy
         self.scale = scale
-        self.features = tuple(features)
+        self.features = features if isinstance(features, Mapping) else tuple(features)
         self._refuse_idle_arguments()
 
     def _refuse_idle_arguments(self) -> None:
@@ -211,6 +212,10 @@ class AddSymmetryBreaking(BaseTransform):
         if not 0 <= int(self.choose) < len(found.objects):
             raise ValueError(f"there is no object {self.choose}: the set {found} has objects 0 to {found.size - 1}")
         return self._attach(data, found.irreps, found.objects[int(self.choose)])
+
+    def map(self, structures: Iterable[Data], processes: int = 1) -> list[Data | Batch]:
+        """Copies of many structures with their symmetries, as :meth:`AddSymmetry.map` attaches them, and objects."""
+        return [self(data) for data in AddSymmetry(self.symprec, self.features).map(structures, processes)]
 
     def _objects(self, data: Data) -> BreakingSet | KernelObjects | Noise:
         """The objects of the structure, each [dim] or [N, dim]."""

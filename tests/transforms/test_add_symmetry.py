@@ -123,3 +123,14 @@ def test_repr_names_every_parameter():
 def test_batches_are_refused():
     with pytest.raises(TypeError, match="before batching"):
         AddSymmetry()(Batch.from_data_list([from_ase(molecule("H2O"))]))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_many_at_once(processes):
+    given = [from_ase(molecule(name)) for name in NAMES]
+    for data, name in zip(AddSymmetry().map(given, processes), NAMES, strict=True):
+        check(data, name)
+    assert all("symmetry" not in data for data in given)
+    given[2].pos[1] = float("nan")
+    with pytest.raises(ValueError, match=r"structure 2: .*finite"):
+        AddSymmetry().map(given, processes)

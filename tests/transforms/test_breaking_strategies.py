@@ -468,3 +468,22 @@ def test_bad_inputs():
         AddSymmetryBreaking(strategy="noise")(from_ase(Atoms("H")))
     with pytest.raises(ValueError, match="strategy='group'"):
         AddSymmetryBreaking(strategy="input")(from_ase(molecule("CO2")))
+
+
+def test_many_structures_at_once():
+    names = ["NH3", "CH4", "C2H4"]
+    transform = AddSymmetryBreaking(irreps="2x1o+1e+2e+2o+3o+3e", choose=0)
+    found = transform.map((from_ase(molecule(name), torch.float64) for name in names), processes=2)
+    for data, name in zip(found, names, strict=True):
+        assert torch.equal(data.breaking, transform(from_ase(molecule(name), torch.float64)).breaking)
+        assert data.symmetry.group.schoenflies == {"NH3": "C3v", "CH4": "Td", "C2H4": "D2h"}[name]
+
+
+def test_features_that_transform():
+    data = from_ase(molecule("CH4"), torch.float64)
+    data.field = torch.zeros(5, 3, dtype=torch.float64)
+    data.field[0] = data.pos[1] - data.pos[0]  # a vector on carbon toward a hydrogen: C3v is left
+    every = AddSymmetryBreaking(choose="all", features={"field": "1o"})(data)
+    assert every.num_graphs == 6
+    with pytest.raises(TypeError, match="invariant features only"):
+        AddSymmetryBreaking(strategy="input", features={"field": "1o"})(data)
