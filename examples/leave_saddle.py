@@ -5,6 +5,7 @@ square and a flat cluster to a flat one. ``pyg_symbreak.distort.relax`` computes
 displaces the atoms along the unstable ones so that an isotropy subgroup stays, and goes on until nothing is unstable.
 
     python examples/leave_saddle.py
+    python examples/leave_saddle.py --quantum   # the Jahn-Teller distortion of CH4+ too; needs pyscf, takes a minute
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import typer
 from ase import Atoms
-from ase.build import add_adsorbate, fcc100
+from ase.build import add_adsorbate, fcc100, molecule
+from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.cluster import Octahedron
 from ase.optimize import BFGS
+from ase.units import Bohr, Hartree
 from ase.visualize.plot import plot_atoms
 from rich.console import Console
 from rich.table import Table
@@ -99,6 +102,25 @@ def timeline(result: Relaxation) -> tuple[list[tuple[int, int]], list[tuple[int,
     return curvatures, descents
 
 
+def methane_cation(generations: int = 2) -> Relaxation:
+    """CH4+ from the tetrahedron, with unrestricted Hartree-Fock in 6-31G*."""
+    from pyscf import gto, scf
+
+    class HartreeFock(Calculator):
+        implemented_properties = ("energy", "forces")
+
+        def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+            super().calculate(atoms, properties, system_changes)
+            geometry = list(zip(atoms.symbols, atoms.positions, strict=True))
+            ion = gto.M(atom=geometry, charge=1, spin=1, basis="6-31g*", verbose=0)
+            field = scf.UHF(ion).run(conv_tol=1e-10, max_cycle=200)
+            forces = -field.nuc_grad_method().kernel() * Hartree / Bohr
+            self.results = {"energy": field.e_tot * Hartree, "forces": forces}
+
+    with console.status("CH4+") as status:
+        return relax(molecule("CH4"), HartreeFock(), generations=generations, fmax=0.02, progress=status.update)
+
+
 # ------------------------------------------------------------------ output
 
 
@@ -171,6 +193,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for structures, figure and figures of merit.")] = Path(
         "results/leave_saddle"
     ),
+    quantum: Annotated[bool, typer.Option("--quantum", help="CH4+ with PySCF too.")] = False,
 ) -> None:
     """Relax symmetric structures by themselves, rattled, and along the distortions that break their symmetry."""
     start = time.perf_counter()
@@ -184,6 +207,11 @@ def main(
     for number, found in enumerate(compared.values()):
         found["relax"].write(out / f"structure_{number}.extxyz")
     figure(compared).savefig(out / "leave_saddle.png", dpi=100)
+    if quantum:
+        ion = methane_cation()
+        ion.write(out / "methane_cation.extxyz")
+        for structure in sorted(ion.found, key=lambda s: s.energy):
+            console.print(f"CH4+  {structure}", highlight=False)
     seconds = time.perf_counter() - start
     (out / "metrics.json").write_text(json.dumps({"structures": rows, "seconds": seconds}, indent=2))
     console.print(f"Structures, figure and metrics are in {out} ({seconds:.0f} s)")

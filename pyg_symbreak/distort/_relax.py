@@ -189,17 +189,17 @@ def relax(
     """Relax a symmetric structure, then leave it along the distortions that break its symmetry.
 
     First the structure is relaxed with all its symmetry S. Then the curvature of the energy is computed in each copy
-    of each irrep of S: one force call for a copy, by finite differences, whatever its dimension (two where no
-    operation reverses the distortion), so the whole matrix of force constants takes fewer than its symmetric
-    atoms. In each unstable copy a start is displaced along one direction for each isotropy subgroup K with a
-    one-dimensional fixed space (of least dimension where there is none), with either sign where they are
-    inequivalent, and relaxed with forces averaged over K. Where it ends is looked at in the same way, as long as
-    it has symmetry left, is new and lower in energy than the structure it came from.
+    of each irrep of S that breaks it: one force call for a copy, by central differences, whatever its dimension (two
+    where no operation reverses the distortion); for a cuboctahedron of 13 atoms these are 13 in all. In each unstable
+    copy a start is displaced along one direction for each isotropy subgroup K with a one-dimensional fixed space (of
+    least dimension where there is none), with either sign where they are inequivalent, and relaxed with forces
+    averaged over K. Where it ends is looked at in the same way, as long as it has symmetry left, is new and lower in
+    energy than the structure it came from.
 
     Parameters
     ----------
     x : Data or ase.Atoms
-        Molecule, crystal or slab; the cell is not relaxed.
+        Molecule, crystal or slab; the cell is not relaxed, and constraints of an Atoms are not kept.
     calculator : ase.calculators.calculator.Calculator
         Any that gives energy and forces.
     along : "unstable" or sequence of Distortion
@@ -258,7 +258,7 @@ class _Search:
 
     def run(self, x, along, generations, symprec) -> Relaxation:
         space = Displacements(x, symprec)
-        self.progress(f"relaxing with all of {space.whole.schoenflies}")
+        self._tell(f"relaxing with all of {space.whole.schoenflies}")
         energies, end = self._relax(space, range(space.order), space.atoms, self.fmax)
         if end is None:
             raise RuntimeError(
@@ -272,6 +272,9 @@ class _Search:
             ways = along if generation == 0 else "unstable"
             queue = [new for number in queue for new in self._leave(number, ways)]
         return self.result
+
+    def _tell(self, message: str) -> None:
+        self.progress(f"{self.calculator.calls} force calls, {len(self.result.found)} structures; {message}")
 
     def _leave(self, number: int, along) -> list[int]:
         """Relax from a stationary structure; the numbers of what is new and lower."""
@@ -288,7 +291,7 @@ class _Search:
                 reach = self.amplitude * nearest_neighbor_distance(space.atoms)
                 fmax = min(fmax, abs(curvature) * reach / 2)
             for sign, start in zip((1, -1), way.starts(space.atoms, self.amplitude), strict=False):
-                self.progress(f"{parent.symmetry.schoenflies} along {way.irrep}, keeping {way.keep.label}")
+                self._tell(f"{parent.symmetry.schoenflies} along {way.irrep}, keeping {way.keep.label}")
                 known = len(self.result.found)
                 energies, end = self._relax(space, way.operations, start, fmax)
                 found = None if end is None else self._number(end)
@@ -303,7 +306,7 @@ class _Search:
         parent.curvatures = []
         before = self.calculator.calls
         for irrep in space.irreps:
-            self.progress(f"{parent.symmetry.schoenflies}: curvatures in {irrep.name}")
+            self._tell(f"{parent.symmetry.schoenflies}: curvatures in {irrep.name}")
             modes, curvatures = self._curvatures(space, irrep)
             parent.curvatures.append((irrep.name, float(curvatures.min())))
             found = space.distortions(modes, int((curvatures < UNSTABLE).sum()))

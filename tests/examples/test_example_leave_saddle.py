@@ -44,3 +44,12 @@ def test_example(example, tmp_path, monkeypatch):
         assert [start for start, _ in calls] == [sum(n for _, n in calls[:i]) for i in range(len(calls))]
         assert sum(n for _, n in calls) == result.calls
     assert (tmp_path / "leave_saddle.png").stat().st_size > 10_000
+
+
+def test_methane_cation(example):
+    pytest.importorskip("pyscf")
+    ion = example.methane_cation(generations=1)
+    assert ion.found[0].symmetry.schoenflies == "Td"
+    assert ion.found[0].unstable == ["E", "T2"]  # those that are Jahn-Teller active in a T2 state
+    lowest = min(ion.found, key=lambda s: s.energy)
+    assert lowest.symmetry.schoenflies == "C2v"
