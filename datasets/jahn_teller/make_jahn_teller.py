@@ -89,6 +89,8 @@ SYSTEMS = {
     "BF3+": (lambda: molecule("BF3"), (0, 0), (1, 1)),
     "C3H4+ allene": (lambda: molecule("C3H4_D2d"), (0, 0), (1, 1)),
     "P4+": (lambda: cage("P", TETRAHEDRON, 1.36), (0, 0), (1, 1)),
+    "HCN+": (lambda: molecule("HCN"), (0, 0), (1, 1)),
+    "H2O2+": (lambda: molecule("H2O2"), (0, 0), (1, 1)),
     "C2H6+": (lambda: molecule("C2H6"), (0, 0), (1, 1)),
     "C4H4+": (lambda: annulene(4, 1.02), (0, 2), (1, 1)),
     "Li3": (lambda: ring("Li", 3, 1.75), (1, 0), (0, 1)),

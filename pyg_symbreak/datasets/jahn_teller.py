@@ -17,7 +17,7 @@ from pyg_symbreak.structures import from_ase
 
 __all__ = ["JahnTeller"]
 
-SHA256 = "94cee47895f271da5d428ffb9e1b5e2fdc4bbf363b9b92bca0dce33a422ca713"
+SHA256 = "067540ccf55d2f120eb19d26fccb6d42b072ff13f15866448a6f1dae193384b6"
 
 HELD_OUT = ("SH2+", "PH3+", "SiH4+", "BF3+")
 
@@ -32,26 +32,28 @@ class JahnTeller(InMemoryDataset):
     ones; the others are its images under the operations of :math:`S`. Controls keep the symmetry. The structures
     are from PBE0/def2-SVP, which ``datasets/jahn_teller/README.md`` compares with the literature.
 
-    ====== ===== ===== ===== ===== ======
-    name   S     K     count Å     eV
-    ====== ===== ===== ===== ===== ======
-    H2O+   C2v   C2v   1     0.066 0.000
-    NH3+   C3v   C3v   1     0.304 0.000
-    CH4+   Td    D2d   3     0.314 -1.344
-    BH3+   D3h   C2v   3     0.391 -0.986
-    N2+    Dinfh Dinfh 1     0.006 0.000
-    C2H2+  Dinfh Dinfh 1     0.041 0.000
-    H2CO+  C2v   C2v   1     0.039 0.000
-    C2H4+  D2h   D2    2     0.236 -0.048
-    N2H2+  C2h   C2h   1     0.123 0.000
-    PH3+*  C3v   C3v   1     0.316 0.000
-    SH2+*  C2v   C2v   1     0.026 0.000
-    C3H6+  D3h   C2v   3     0.199 -0.868
-    C6H6+  D6h   D2h   3     0.041 -0.121
-    SiH4+* Td    Cs    12    0.965 -1.450
-    CO2+   Dinfh Dinfh 1     0.011 0.000
-    BF3+*  D3h   C2v   3     0.172 -0.092
-    ====== ===== ===== ===== ===== ======
+    ============ ===== ===== ===== ===== ======
+    name         S     K     count Å     eV
+    ============ ===== ===== ===== ===== ======
+    H2O+         C2v   C2v   1     0.066 0.000
+    NH3+         C3v   C3v   1     0.304 0.000
+    CH4+         Td    D2d   3     0.314 -1.344
+    BH3+         D3h   C2v   3     0.391 -0.986
+    N2+          Dinfh Dinfh 1     0.006 0.000
+    C2H2+        Dinfh Dinfh 1     0.041 0.000
+    H2CO+        C2v   C2v   1     0.039 0.000
+    C2H4+        D2h   D2    2     0.236 -0.048
+    N2H2+        C2h   C2h   1     0.123 0.000
+    PH3+*        C3v   C3v   1     0.316 0.000
+    SH2+*        C2v   C2v   1     0.026 0.000
+    C3H6+        D3h   C2v   3     0.199 -0.868
+    C6H6+        D6h   D2h   3     0.041 -0.121
+    SiH4+*       Td    Cs    12    0.965 -1.450
+    CO2+         Dinfh Dinfh 1     0.011 0.000
+    BF3+*        D3h   C2v   3     0.172 -0.092
+    C3H4+ allene D2d   D2    2     0.335 -0.541
+    P4+          Td    D2d   3     0.143 -0.504
+    ============ ===== ===== ===== ===== ======
 
     The columns are: the point groups S of the parent and K; the number of equivalent targets; the largest
     displacement; and the energy. Of the planar NH3+ (D3h), only C3v is a symmetry of the parent too.
