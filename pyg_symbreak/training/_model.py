@@ -124,11 +124,11 @@ def evaluate(model: Distorter, pair: Pair, config: Config) -> dict[str, Any]:
     dict
         ``targets``: number of equally good ones, |S|/|K|; ``answers``: number of answers that differ by more than
         0.01 (Å); ``error``: root mean square over the atoms, Å, of the worst answer against the target nearest to it
-        (where there are no displacements: length of the difference in the answer for the structure); ``largest``: of
-        all answers, the largest distance of an atom from its place, Å; ``missed``: of all targets, the largest
-        ``error`` that the answer nearest to it has; ``curie``: the least ``error`` without object; ``graph error`` and
-        ``graph spread``: largest error of the invariant parts of the answer for the structure, and by how much they
-        differ from answer to answer.
+        (where there are no displacements: length of the difference in the answer for the structure); ``mean error``:
+        the same, averaged over the answers; ``largest``: of all answers, the largest distance of an atom from its
+        place, Å; ``missed``: of all targets, the largest ``error`` that the answer nearest to it has; ``curie``: the
+        least ``error`` without object; ``graph error`` and ``graph spread``: largest error of the invariant parts of
+        the answer for the structure, and by how much they differ from answer to answer.
     """
     y, graph_y = answer_all(model, pair, config)
     has_y = bool(pair.y.size(1))
@@ -144,6 +144,7 @@ def evaluate(model: Distorter, pair: Pair, config: Config) -> dict[str, Any]:
         "targets": len(images),
         "answers": _count_distinct(answers.flatten(1), 0.01),
         "error": rms.amin(dim=1).max().item(),
+        "mean error": rms.amin(dim=1).mean().item(),
         "largest": off.amax(dim=2).amin(dim=1).max().item(),
         "missed": rms.amin(dim=0).max().item(),
         "curie": pair.floor,
