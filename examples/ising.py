@@ -185,7 +185,7 @@ class LatticeNetwork(nn.Module):
 
 
 def free_energy(model: nn.Module, batch: Batch, done: float) -> Tensor:
-    r"""Mean-field free energy E - T S per site in units of \|Jx\| + \|Jy\|, cooled from the transition to T = 0.
+    """Mean-field free energy E - T S per site in units of |Jx| + |Jy|, cooled from the transition to T = 0.
 
     At the transition the ground states are the only order that lowers it, so that cooling ends without domain walls.
     """
