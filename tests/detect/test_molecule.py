@@ -132,7 +132,7 @@ def test_all_of_g2():
         (Decahedron("Ag", 3, 3, 0), "D5h", 9),
         (Decahedron("Ag", 3, 2, 0), "D5h", 6),
     ],
-    ids=["Cu13", "Cu55", "Cu147", "Cu309", "Au79", "Ag54", "Ag39"],
+    ids=["Cu13", "Cu55", "Cu147", "Cu309", "Au79", "Ag55", "Ag39"],
 )
 def test_clusters(atoms, name, orbits):
     atoms.positions = atoms.positions @ random_rotation(5).T
