@@ -78,7 +78,8 @@ class Symmetry:
         """Point group in the frame of the structure: the distinct rotations, in order of appearance."""
         if self.continuous is not None:
             return self.continuous
-        return PointGroup._of_exact(self.rotations[self._distinct[0]].numpy())
+        distinct = self.rotations if self._is_molecule else self.rotations[self._distinct[0]]
+        return PointGroup._of_exact(distinct.numpy())
 
     @cached_property
     def elements(self) -> Tensor:
@@ -127,10 +128,15 @@ class Symmetry:
         assert self.kernel is not None
         return self.kernel
 
+    @property
+    def _is_molecule(self) -> bool:
+        """Whether there are no translations, so that no two rotations are alike."""
+        return self.space_group is None and self.layer_group is None
+
     @cached_property
     def _distinct(self) -> tuple[Tensor, Tensor]:
         """First operation of each distinct rotation, and for each operation the number of its rotation."""
-        if self.space_group is None and self.layer_group is None:  # in a molecule no two are alike
+        if self._is_molecule:
             every = torch.arange(len(self.rotations))
             return every, every
         rounded = np.round(self.rotations.reshape(-1, 9).numpy(), 6) + 0.0
