@@ -17,7 +17,7 @@ from pyg_symbreak.structures import from_ase
 
 __all__ = ["JahnTeller"]
 
-SHA256 = "067540ccf55d2f120eb19d26fccb6d42b072ff13f15866448a6f1dae193384b6"
+SHA256 = "61d2a7cfd20255444011306759f6301c79d7b1df40d86d791bbd7b3965cb87cd"
 
 HELD_OUT = ("SH2+", "PH3+", "SiH4+", "BF3+")
 
@@ -53,6 +53,9 @@ class JahnTeller(InMemoryDataset):
     BF3+*        D3h   C2v   3     0.172 -0.092
     C3H4+ allene D2d   D2    2     0.335 -0.541
     P4+          Td    D2d   3     0.143 -0.504
+    HCN+         Cinfv Cinfv 1     0.048 0.000
+    H2O2+        C2    C2    1     0.273 0.000
+    C2H6+        D3d   C2h   3     0.169 -0.545
     ============ ===== ===== ===== ===== ======
 
     The columns are: the point groups S of the parent and K; the number of equivalent targets; the largest
