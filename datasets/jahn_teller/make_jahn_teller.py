@@ -7,6 +7,7 @@ argument, what is there is written as extended XYZ instead. README.md beside thi
 import json
 import sys
 import time
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
@@ -335,11 +336,11 @@ class Run:
         """The relaxations of one system."""
         return [r for (name, _), r in self.records.items() if name == system]
 
-    def get(self, system: str, stage: str, compute, **more) -> dict:
+    def get(self, system: str, stage: str, compute: Callable[[], dict]) -> dict:
         """A record from the file, or computed now and appended."""
         key = (system, stage)
         if key not in self.records:
-            record = {"system": system, "stage": stage, **more, **compute()}
+            record = {"system": system, "stage": stage, **compute()}
             with self.path.open("a") as file:
                 file.write(json.dumps(record) + "\n")
             self.records[key] = record
@@ -368,8 +369,7 @@ def compute(run: Run, system: str) -> None:
             hessian = model_hessian(rough, charge)
         return relax(Atoms(rough.numbers, positions=start), *state, operations, hessian, search)
 
-    name = f"{build().get_chemical_formula()} parent"
-    parent = run.get(system, "parent", lambda: relaxed(rough.positions, (charge, spin), group), name=name)
+    parent = run.get(system, "parent", lambda: relaxed(rough.positions, (charge, spin), group))
     x = np.array(parent["positions"])
     ion = (ion_charge, ion_spin)
     run.get(system, "symmetric", lambda: relaxed(x, ion, group, search=True))

@@ -29,8 +29,9 @@ class JahnTeller(InMemoryDataset):
     lowest structure found after an electron was taken away or added, or after its spin was changed. An electron
     missing from a degenerate orbital makes the molecule distort (H. A. Jahn and E. Teller, Proc. R. Soc. Lond. A
     161, 220 (1937)) and leaves a subgroup :math:`K` of :math:`S`. The target is one of :math:`|S|/|K|` equally good
-    ones; the others are its images under the operations of :math:`S`. Controls keep the symmetry. The structures
-    are from PBE0/def2-SVP, which ``datasets/jahn_teller/README.md`` compares with the literature.
+    ones; the others are its images under the operations of :math:`S`. Of the nondegenerate ions, C2H4+ and BF3+
+    distort all the same, and the others, with count 1, are controls. The structures are from PBE0/def2-SVP;
+    ``datasets/jahn_teller/README.md`` says how, and where the literature differs (CH4+).
 
     ============ ===== ===== ===== ===== ======
     name         S     K     count Å     eV
@@ -59,15 +60,16 @@ class JahnTeller(InMemoryDataset):
     ============ ===== ===== ===== ===== ======
 
     The columns are: the point groups S of the parent and K; the number of equivalent targets; the largest
-    displacement; and the energy. Of the planar NH3+ (D3h), only C3v is a symmetry of the parent too.
+    displacement; and the energy. An asterisk marks what is held out. NH3+ (D3h) and H2O2+ (C2h) become planar
+    and gain symmetry: their K is the part that the parent has too.
 
     ============= ============ =============================================================================
     key           shape        meaning
     ============= ============ =============================================================================
     ``z``         [N]          atomic numbers
-    ``pos``       [N, 3]       Å, the parent
+    ``pos``       [N, 3]       Å, the parent (no ``cell``: zero, and no ``pbc``: false)
     ``y``         [N, 3]       displacements in Å to the target, without rigid motion (``1o`` on the nodes)
-    ``energy``    [1]          eV, of the target less that of the same state relaxed within S; 0 for a control
+    ``energy``    [1]          eV, of the target less that of the same charge and spin relaxed within S
     ``charge``    [1]          elementary charges, of the target
     ``unpaired``  [1]          number of unpaired electrons of the target
     ``count``     [1]          number of equivalent targets
