@@ -184,12 +184,14 @@ def figure(rows: list[Row], held_out: list[Row], shown: Pair, answers: np.ndarra
     draw_answers(left, shown, answers)
     broken = [row for row in rows if row["|S|/|K|"] > 1]
     x = np.arange(len(broken))
-    middle.bar(x, [row["Curie bound"] for row in broken], 0.7, color="0.88", label="bound without object")
+    for i, row in enumerate(broken):
+        label = "bound without object" if i == 0 else None
+        middle.plot([i - 0.4, i + 0.4], [row["Curie bound"]] * 2, color="k", lw=1, ls="--", label=label)
     for way, marker in (("without object", "o"), ("with object", "D")):
         middle.scatter(x, [row[way] for row in broken], s=30, marker=marker, color=COLORS[way], label=way, zorder=3)
     middle.set_xticks(x, [row["molecule"] for row in broken], rotation=60, ha="right", fontsize=9)
     middle.set(yscale="log", ylabel="error by atom (Å)", title="Ions that distort, in training")
-    middle.legend(frameon=False, fontsize=9)
+    middle.legend(frameon=False, fontsize=9, loc="center left")
     x = np.arange(len(held_out))
     for shift, way in zip((-0.22, 0, 0.22), WAYS, strict=True):
         for i, row in enumerate(held_out):
@@ -220,12 +222,12 @@ def draw_answers(axes: plt.Axes, pair: Pair, answers: np.ndarray) -> None:
     axes.margins(0.15)
     axes.set_axis_off()
     axes.set_title(f"{pair.name}: {pair.group.schoenflies} to {pair.keep.schoenflies}, trained on one distortion")
-    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2)
 
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for figure and figures of merit.")] = Path("results/jahn_teller"),
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 250,
+    steps: Annotated[int, typer.Option(help="Steps of Adam; L-BFGS takes half as many.")] = 200,
     seeds: Annotated[int, typer.Option(help="Networks of each kind.")] = 5,
     workers: Annotated[int, typer.Option(help="Processes.")] = min(2, os.cpu_count() or 1),
     show: Annotated[str, typer.Option(help="Molecule of the figure.")] = "BH3+",
