@@ -177,11 +177,10 @@ def _complete(cell, fractional, kinds, periodic, integer, shifts):
         return None
     metric_cell = _symmetrized_cell(cell, integer[leaders])
     tree = _Tree(fractional, kinds, metric_cell)
-    coset_maps = [tree.match(integer[i], shifts[i]) for i in leaders]
-    translation_maps = [tree.match(integer[i], shifts[i]) for i in pure]
-    if any(m is None for m in coset_maps + translation_maps):
+    coset_maps, translation_maps = (tree.match(integer[i], shifts[i]) for i in (leaders, pure))
+    if coset_maps is None or translation_maps is None:
         return None
-    permutations = np.array(translation_maps)[:, np.array(coset_maps)].swapaxes(0, 1)
+    permutations = translation_maps[:, coset_maps].swapaxes(0, 1)
     permutations = permutations.reshape(-1, len(fractional))
     whole = np.repeat(integer[leaders], len(pure), axis=0)
     moved = fractional @ whole.swapaxes(1, 2) + (shifts[leaders][:, None] + shifts[pure]).reshape(-1, 1, 3)
@@ -266,21 +265,22 @@ class _Tree:
         wrapped = (fractional % 1.0) * self.lengths
         return np.where(wrapped >= self.lengths, 0.0, wrapped)
 
-    def match(self, rotation: np.ndarray, shift: np.ndarray) -> np.ndarray | None:
-        """Permutation that the operation is of the atoms, or None if it is not one."""
-        moved = self.fractional @ rotation.T + shift
+    def match(self, rotations: np.ndarray, shifts: np.ndarray) -> np.ndarray | None:
+        """Permutations [n, N] that the operations [n, 3, 3] and [n, 3] are of the atoms, or None if one is not."""
+        moved = self.fractional @ rotations.swapaxes(1, 2) + shifts[:, None]
         found = self.tree.query(self._wrapped(moved))[1]
-        if self._is_permutation(found):
-            return found
-        misses = moved[:, None] - self.fractional  # in a skewed cell, nearest along its vectors may not be nearest
-        misses -= np.round(misses)
-        found = np.linalg.norm(misses @ self.cell, axis=-1).argmin(1)
-        return found if self._is_permutation(found) else None
+        for g in np.flatnonzero(~self._are_permutations(found)):
+            misses = (
+                moved[g][:, None] - self.fractional
+            )  # in a skewed cell, nearest along its vectors may not be nearest
+            misses -= np.round(misses)
+            found[g] = np.linalg.norm(misses @ self.cell, axis=-1).argmin(1)
+        return found if self._are_permutations(found).all() else None
 
-    def _is_permutation(self, found: np.ndarray) -> bool:
-        hit = np.zeros(len(found), dtype=bool)
-        hit[found] = True
-        return bool(hit.all() and (self.kinds[found] == self.kinds).all())
+    def _are_permutations(self, found: np.ndarray) -> np.ndarray:
+        hit = np.zeros(found.shape, dtype=bool)
+        np.put_along_axis(hit, found, True, axis=1)
+        return hit.all(1) & (self.kinds[found] == self.kinds).all(1)
 
 
 def _symbol(number: int, is_slab: bool) -> str:
