@@ -1,6 +1,7 @@
 """pyg-symbreak train: from a YAML file to a folder, and one line on stderr for what is wrong."""
 
 import json
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -68,3 +69,11 @@ def test_what_is_wrong_is_named(config, tmp_path):
     config.write_text(CONFIG)
     assert "holds a run already" in call(config, "--out", tmp_path / "out").stderr
     assert "dataset is 'TriangularPrism', but 'BaTiO3'" in call(config, "--out", tmp_path / "out", "--resume").stderr
+
+
+def test_without_lightning_the_extra_is_named(config, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    monkeypatch.delitem(sys.modules, "pyg_symbreak.training.run", raising=False)
+    result = call(config, "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert result.stderr == "error: training needs Lightning: pip install 'pyg_symbreak[train]'\n"
