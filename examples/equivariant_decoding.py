@@ -56,11 +56,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch_geometric.data import Batch, Data
 from torch_geometric.utils import from_networkx, to_dense_adj, to_dense_batch, to_networkx
 
-from pyg_symbreak.breaking import breaking_set
+from pyg_symbreak.breaking import breaking_set, canonicalize, input_breaking_set
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.nn import SymPE
 from pyg_symbreak.structures import from_ase
-from pyg_symbreak.transforms import AddSymmetry, AddSymmetryBreaking
+from pyg_symbreak.transforms import AddSymmetry
 
 CODE = 16
 CLOUD_WAYS = ("none", "noise", "uniform frames", "group-indexed", "input-indexed", "SymPE")
@@ -101,29 +101,34 @@ def clouds() -> list[Data]:
     return out
 
 
-def turned(data: Data, generator: torch.Generator) -> Data:
-    """A cloud in a random orientation, or its mirror image; its symmetry is not known any more."""
-    q = torch.linalg.qr(torch.randn(3, 3, generator=generator))[0]
-    return Data(pos=data.pos @ q.T, z=data.z, name=data.name)
+def rotations(count: int, generator: torch.Generator | None = None) -> Tensor:
+    """Proper and improper rotations, uniformly distributed: [count, 3, 3]."""
+    q, r = torch.linalg.qr(torch.randn(count, 3, 3, generator=generator))
+    return q * r.diagonal(dim1=1, dim2=2).sign()[:, None]
 
 
-def cloud_object(way: str, data: Data) -> Tensor:
-    """The object that the decoder of a cloud is given, as three polar vectors, the rows of [3, 3].
+def turned(data: Data, rotation: Tensor) -> Data:
+    """A cloud in another orientation; its symmetry is not known any more."""
+    return Data(pos=data.pos @ rotation.T, z=data.z, name=data.name)
 
-    In the group-indexed set of O(3) it is an axial vector a and a polar one b: from these b, a × b and a × (a × b).
+
+def cloud_objects(way: str, data: Data, count: int) -> Tensor:
+    """Objects for the decoder of a cloud, each as three polar vectors, its rows: [count, 3, 3].
+
+    In the group-indexed set of O(3) they are an axial vector a and a polar one b: from these b, a × b and a × (a × b).
     """
     if way == "none":
-        return torch.zeros(3, 3)
+        return torch.zeros(count, 3, 3)
     if way == "noise":
-        return torch.randn(3, 3)
+        return torch.randn(count, 3, 3)
     if way == "uniform frames":
-        return torch.linalg.qr(torch.randn(3, 3))[0]
+        return rotations(count)
     if way == "group-indexed":
-        a, b = EVERYTHING.sample(1).to(torch.get_default_dtype()).view(2, 3)
-        return torch.stack([b, a.cross(b, dim=0), a.cross(a.cross(b, dim=0), dim=0)])
+        a, b = EVERYTHING.sample(count).to(torch.get_default_dtype()).view(count, 2, 3).unbind(1)
+        return torch.stack([b, a.cross(b, dim=1), a.cross(a.cross(b, dim=1), dim=1)], dim=1)
     if way == "input-indexed":
-        return AddSymmetryBreaking(strategy="input", irreps="3x1o")(data).breaking.view(3, 3)
-    return AddSymmetryBreaking(strategy="sympe")(data).breaking.view(3, 3)  # the columns of the rotation
+        return input_breaking_set(data, irreps="3x1o").sample(count).to(data.pos).view(count, 3, 3)
+    return canonicalize(data).sample(count).rotations.mT.to(data.pos)  # a vector of SymPE is moved by each
 
 
 def pad(points: Tensor) -> Tensor:
@@ -162,32 +167,33 @@ def misfit(answers: Tensor, clouds: Tensor) -> Tensor:
     return (answers.square().sum((1, 2)) + size - 2 * overlap) / size
 
 
-def cloud_batch(way: str, cases: list[Data]) -> tuple[Tensor, Tensor, Tensor]:
-    """Clouds, masks and objects."""
+def stacked(cases: list[Data]) -> tuple[Tensor, Tensor]:
+    """Clouds [B, POINTS, 3] and masks [B, POINTS, 1]."""
     mask = [pad(torch.ones_like(data.pos))[:, :1] for data in cases]
-    objects = [cloud_object(way, data) for data in cases]
-    return torch.stack([pad(data.pos) for data in cases]), torch.stack(mask), torch.stack(objects)
+    return torch.stack([pad(data.pos) for data in cases]), torch.stack(mask)
 
 
 def trained_on_clouds(way: str, cases: list[Data], steps: int) -> CloudAutoEncoder:
-    """An auto-encoder trained with 8 draws of the object in turn, on clouds of new sizes in each step."""
+    """An auto-encoder trained with 200 draws of the object in turn, on clouds of new sizes in each step."""
     model = CloudAutoEncoder(way)
+    points, mask = stacked(cases)
 
-    def loss(batch: tuple[Tensor, Tensor, Tensor], _: float) -> Tensor:
-        points, mask, objects = batch
-        points = points * (0.8 + 0.4 * torch.rand(len(points), 1, 1))
-        return misfit(model(points, mask, objects), points).mean()
+    def loss(objects: Tensor, _: float) -> Tensor:
+        sized = points * (0.8 + 0.4 * torch.rand(len(points), 1, 1))
+        return misfit(model(sized, mask, objects), sized).mean()
 
-    train(model, loss, [cloud_batch(way, cases) for _ in range(8)], steps, lr=5e-3)
+    objects = torch.stack([cloud_objects(way, data, 200) for data in cases], dim=1)
+    train(model, loss, objects, steps, lr=5e-3)
     return model
 
 
 @torch.no_grad()
-def assess_clouds(model: CloudAutoEncoder, way: str, cases: list[Data], seed: int) -> Metrics:
+def assess_clouds(model: CloudAutoEncoder, way: str, cases: list[Data]) -> Metrics:
     """Figures of merit on clouds of new sizes, in random orientations."""
-    generator = torch.Generator().manual_seed(1000 + seed)
-    points, mask, objects = cloud_batch(way, [turned(data, generator) for data in cases * 4])
-    points = points * (0.8 + 0.4 * torch.rand(len(points), 1, 1, generator=generator))
+    cases = [turned(data, rotation) for data in cases for rotation in rotations(4)]
+    points, mask = stacked(cases)
+    points = points * (0.8 + 0.4 * torch.rand(len(points), 1, 1))
+    objects = torch.cat([cloud_objects(way, data, 1) for data in cases])
     found = misfit(model(points, mask, objects), points).clamp(min=0).mean().item()
     return {SQUARED: 100 * found, DISTANCE: 100 * found**0.5}
 
@@ -301,9 +307,7 @@ def assess_graphs(model: GraphAutoEncoder, way: str, cases: list[Data]) -> Metri
 @torch.no_grad()
 def aligned_answer(model: CloudAutoEncoder, way: str, data: Data) -> np.ndarray:
     """What is decoded of a cloud, after the best rotation or reflection."""
-    points, mask, objects = cloud_batch(way, [data])
-    n = len(data.pos)
-    answer = model(points, mask, objects)[0, :n]
+    answer = model(*stacked([data]), cloud_objects(way, data, 1))[0, : len(data.pos)]
     left, _, right = torch.linalg.svd(answer.T @ data.pos)
     return (answer @ left @ right).numpy()
 
@@ -329,7 +333,7 @@ def figure(results: dict[str, dict[str, list[Metrics]]], models: dict[tuple[str,
             axes.scatter(*cases[name].pos.T.numpy(), s=70, facecolors="none", edgecolors="0.4")
             axes.scatter(*aligned_answer(models["clouds", way], way, cases[name]).T, s=25, color=COLORS[way])
             axes.set_axis_off()
-            axes.set_box_aspect((1, 1, 1))
+            axes.set(xlim=(-1.2, 1.2), ylim=(-1.2, 1.2), zlim=(-1.2, 1.2), box_aspect=(1, 1, 1))
             axes.set_title(f"{way}: {name}", fontsize=10)
         axes = right.add_subplot(len(ways), 4, 4 * row + 4)
         with torch.no_grad():
@@ -357,7 +361,7 @@ def main(
     def run_clouds(way: str, seed: int) -> Metrics:
         model = trained_on_clouds(way, all_clouds, steps)
         models.setdefault(("clouds", way), model)
-        return assess_clouds(model, way, all_clouds, seed)
+        return assess_clouds(model, way, all_clouds)
 
     def run_graphs(way: str, seed: int) -> Metrics:
         model = trained_on_graphs(way, all_graphs, steps // 3)

@@ -45,7 +45,8 @@ def test_decoder_of_clouds_is_equivariant_and_its_code_invariant(example, way):
     torch.manual_seed(0)
     cases = example.clouds()
     model = example.CloudAutoEncoder(way)
-    points, mask, objects = example.cloud_batch(way, cases)
+    points, mask = example.stacked(cases)
+    objects = torch.cat([example.cloud_objects(way, data, 1) for data in cases])
     answers = model(points, mask, objects)
     for q in (Rotation.random(random_state=1).as_matrix(), -np.eye(3)):
         q = torch.from_numpy(q)
@@ -60,7 +61,10 @@ def test_decoder_of_clouds_is_equivariant_and_its_code_invariant(example, way):
 def test_objects_are_moved_freely(example, way):
     torch.manual_seed(0)
     for data in example.clouds()[:3]:
-        assert torch.linalg.matrix_rank(example.cloud_object(way, data)) == 3
+        objects = example.cloud_objects(way, data, 5)
+        assert (torch.linalg.matrix_rank(objects) == 3).all()
+        # All are one object in different orientations.
+        torch.testing.assert_close(objects @ objects.mT, (objects[:1] @ objects[:1].mT).expand(5, -1, -1))
 
 
 def test_decoder_of_graphs_is_equivariant(example):
