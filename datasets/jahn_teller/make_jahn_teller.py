@@ -37,38 +37,15 @@ SAME_ENERGY = 0.001
 """Relaxed structures whose energies differ by less, eV, are as low as each other."""
 
 
-def ring(symbol: str, count: int, radius: float, turn: float = 0.0, height: float = 0.0) -> Atoms:
+def ring(symbol: str, count: int, radius: float) -> Atoms:
     """Regular polygon of atoms about z."""
-    angles = 2 * np.pi * np.arange(count) / count + turn
-    x = np.stack([radius * np.cos(angles), radius * np.sin(angles), np.full(count, height)], 1)
+    angles = 2 * np.pi * np.arange(count) / count
+    x = np.stack([radius * np.cos(angles), radius * np.sin(angles), np.zeros(count)], 1)
     return Atoms(symbol * count, positions=x)
 
 
-def annulene(count: int, radius: float, element: str = "C") -> Atoms:
-    """Planar ring of C-H groups."""
-    return ring(element, count, radius) + ring("H", count, radius + 1.09)
-
-
-def cage(symbol: str, corners: list, radius: float) -> Atoms:
-    """Atoms at the corners of a polyhedron."""
-    return Atoms(symbol * len(corners), positions=radius * np.array(corners) / np.linalg.norm(corners[0]))
-
-
-TETRAHEDRON = [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]
-
-
-def diazene() -> Atoms:
-    """Trans N2H2."""
-    x = [[0.0, 0.62, 0], [0, -0.62, 0], [0.99, 0.93, 0], [-0.99, -0.93, 0]]
-    return Atoms("N2H2", positions=x)
-
-
-def diborane() -> Atoms:
-    """B2H6."""
-    x = [[0, 0, 0.88], [0, 0, -0.88], [0, 0.97, 0], [0, -0.97, 0]]
-    x += [[s * 1.04, 0, t * 1.46] for s in (1, -1) for t in (1, -1)]
-    return Atoms("B2H6", positions=x)
-
+TRANS_N2H2 = [[0, 0.62, 0], [0, -0.62, 0], [0.99, 0.93, 0], [-0.99, -0.93, 0]]
+TETRAHEDRON = [[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]
 
 # name: (how to build it, charge and number of unpaired electrons, of the parent and of what is made of it)
 SYSTEMS = {
@@ -80,7 +57,7 @@ SYSTEMS = {
     "C2H2+": (lambda: molecule("C2H2"), (0, 0), (1, 1)),
     "H2CO+": (lambda: molecule("H2CO"), (0, 0), (1, 1)),
     "C2H4+": (lambda: molecule("C2H4"), (0, 0), (1, 1)),
-    "N2H2+": (diazene, (0, 0), (1, 1)),
+    "N2H2+": (lambda: Atoms("N2H2", positions=TRANS_N2H2), (0, 0), (1, 1)),
     "PH3+": (lambda: molecule("PH3"), (0, 0), (1, 1)),
     "SH2+": (lambda: molecule("SH2"), (0, 0), (1, 1)),
     "C3H6+": (lambda: molecule("C3H6_D3h"), (0, 0), (1, 1)),
@@ -89,29 +66,16 @@ SYSTEMS = {
     "CO2+": (lambda: molecule("CO2"), (0, 0), (1, 1)),
     "BF3+": (lambda: molecule("BF3"), (0, 0), (1, 1)),
     "C3H4+ allene": (lambda: molecule("C3H4_D2d"), (0, 0), (1, 1)),
-    "P4+": (lambda: cage("P", TETRAHEDRON, 1.36), (0, 0), (1, 1)),
+    "P4+": (lambda: Atoms("P4", positions=1.36 / np.sqrt(3) * np.array(TETRAHEDRON)), (0, 0), (1, 1)),
     "HCN+": (lambda: molecule("HCN"), (0, 0), (1, 1)),
     "H2O2+": (lambda: molecule("H2O2"), (0, 0), (1, 1)),
     "C2H6+": (lambda: molecule("C2H6"), (0, 0), (1, 1)),
-    "C4H4+": (lambda: annulene(4, 1.02), (0, 2), (1, 1)),
-    "Li3": (lambda: ring("Li", 3, 1.75), (1, 0), (0, 1)),
-    "C3H3": (lambda: annulene(3, 0.79), (1, 0), (0, 1)),
-    "BCl3+": (lambda: molecule("BCl3"), (0, 0), (1, 1)),
-    "H2CO triplet": (lambda: molecule("H2CO"), (0, 0), (0, 2)),
-    "C3H4+ propyne": (lambda: molecule("C3H4_C3v"), (0, 0), (1, 1)),
-    "C5H5": (lambda: annulene(5, 1.20), (-1, 0), (0, 1)),
-    "C6H6 triplet": (lambda: molecule("C6H6"), (0, 0), (0, 2)),
-    "C3H4+ cyclopropene": (lambda: molecule("C3H4_C2v"), (0, 0), (1, 1)),
-    "C4H4": (lambda: annulene(4, 1.02), (0, 2), (0, 0)),
-    "B2H6+": (diborane, (0, 0), (1, 1)),
-    "CCl4+": (lambda: molecule("CCl4"), (0, 0), (1, 1)),
-    "C2F4+": (lambda: molecule("C2F4"), (0, 0), (1, 1)),
-    "C4H6+": (lambda: molecule("butadiene"), (0, 0), (1, 1)),
-    "Si2H6+": (lambda: molecule("Si2H6"), (0, 0), (1, 1)),
+    "C4H4+": (lambda: ring("C", 4, 1.02) + ring("H", 4, 2.11), (0, 2), (1, 1)),
 }
-MEDIUM, LARGE = 5, 9
-"""Molecules of more than MEDIUM atoms are started only along the directions whose group is in no larger one of another
-start; those of more than LARGE, only if it has no axis above C2, so that it lifts every degeneracy."""
+LARGE = 5
+"""Molecules of more atoms are started only along the directions whose group is in no larger one of another start."""
+TWOFOLD = ("C6H6+", "C4H4+")
+"""Started only along those of the directions whose group has no axis above C2, and so lifts every degeneracy."""
 
 
 def average(u: np.ndarray, operations: list) -> np.ndarray:
@@ -376,9 +340,9 @@ def compute(run: Run, system: str) -> None:
     distances = [np.linalg.norm(a - b) for a, b in combinations(x, 2)]
     rng = np.random.default_rng(0)
     starts = isotropy_starts(Atoms(rough.numbers, positions=x), symmetry, rng)
-    if len(x) > MEDIUM:
-        starts = [a for a in starts if not any(is_part(a[2], b[2], group) for b in starts)]
     if len(x) > LARGE:
+        starts = [a for a in starts if not any(is_part(a[2], b[2], group) for b in starts)]
+    if system in TWOFOLD:
         starts = [a for a in starts if all(is_twofold(rotation) for rotation, _ in a[2])]
     for label, u, kept in starts:
         begin = x + KICK * min(distances) * u
