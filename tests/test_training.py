@@ -407,7 +407,7 @@ def curve(folder):
 
 def test_two_processes_give_the_result_of_one(tmp_path):
     """Three pairs in a batch: one process counts two of them, the other one."""
-    config = small(steps=6, strategy="noise")
+    config = small(steps=4, strategy="noise", seeds=[0, 1])
     run.train(config, tmp_path / "one")
     config.write(tmp_path / "config.yaml")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(run.__file__).parents[2])}
@@ -416,15 +416,18 @@ def test_two_processes_give_the_result_of_one(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Metrics, curves and checkpoints") == 1
-    one, two = weights(tmp_path / "one" / "seed-0"), weights(tmp_path / "two" / "seed-0")
     start = Distorter(load_pairs(config), config).state_dict()
-    assert set(one) == set(two)
-    for key in one:
-        torch.testing.assert_close(one[key], two[key], rtol=0, atol=1e-9)
-    assert any((one[f"model.{key}"] - value).abs().max() > 0.01 for key, value in start.items())
-    rows = [[float(x) for x in line.split(",")[:2]] for line in curve(tmp_path / "one" / "seed-0")]
-    others = [[float(x) for x in line.split(",")[:2]] for line in curve(tmp_path / "two" / "seed-0")]
-    np.testing.assert_allclose(rows, others, rtol=0, atol=1e-9)
+    for seed in ("seed-0", "seed-1"):
+        one, two = weights(tmp_path / "one" / seed), weights(tmp_path / "two" / seed)
+        assert set(one) == set(two)
+        for key in one:
+            torch.testing.assert_close(one[key], two[key], rtol=0, atol=1e-9)
+        assert any((one[f"model.{key}"] - value).abs().max() > 0.01 for key, value in start.items())
+        rows, others = (
+            [[float(x) for x in line.split(",")[:2]] for line in curve(tmp_path / name / seed)]
+            for name in ("one", "two")
+        )
+        np.testing.assert_allclose(rows, others, rtol=0, atol=1e-9)
 
 
 def test_more_processes_than_pairs_are_refused(monkeypatch):
