@@ -330,7 +330,8 @@ def compute(run: Run, system: str) -> None:
     def relaxed(start: np.ndarray, state: tuple, operations: list, search: bool = False):
         nonlocal hessian
         if hessian is None:
-            hessian = model_hessian(rough, charge)
+            matrices = representation(group, len(rough))  # the RHF density may be less symmetric than the nuclei
+            hessian = (matrices @ model_hessian(rough, charge) @ matrices.transpose(0, 2, 1)).mean(0)
         return relax(Atoms(rough.numbers, positions=start), *state, operations, hessian, search)
 
     parent = run.get(system, "parent", lambda: relaxed(rough.positions, (charge, spin), group))
@@ -374,14 +375,16 @@ def frames(run: Run, system: str) -> list[Atoms]:
     records = run.of(system)
     parent = next(r for r in records if r["stage"] == "parent")
     ions = [r for r in records if r["stage"] != "parent"]
-    out = [frame(build().numbers, np.array(parent["positions"]), parent, parent_state, system, "parent")]
-    symmetry = detect_symmetry(out[0], SYMPREC)
+    numbers = build().numbers
+    symmetry = detect_symmetry(Atoms(numbers, positions=parent["positions"]), SYMPREC)
+    positions = symmetrize(Atoms(numbers, positions=parent["positions"]), symmetry).positions
+    out = [frame(numbers, positions, parent, parent_state, system, "parent")]
     group, x = every_operation(symmetry), out[0].positions
     out[0].info |= {"group": symmetry.group.schoenflies, "kept": symmetry.group.schoenflies, "count": 1}
     best = lowest(records)
     reference = next(r for r in ions if r["stage"] == "symmetric")["energy"]
     for record in [best, *sorted(ions, key=lambda r: (round(r["energy"] / SAME_ENERGY), -r["order"]))]:
-        relaxed = Atoms(out[0].numbers, positions=record["positions"])
+        relaxed = Atoms(numbers, positions=record["positions"])
         whole = detect_symmetry(relaxed, SYMPREC)
         u = aligned(symmetrize(relaxed, whole).positions, x) - x
         kept = kept_operations(x + u, x, group, SYMPREC)
@@ -398,7 +401,7 @@ def frames(run: Run, system: str) -> list[Atoms]:
                 known.info["starts"] += f", {record['stage']}"
             continue
         role = "lowest" if len(out) == 1 else "other"
-        atoms = frame(out[0].numbers, x + u, record, state, system, role)
+        atoms = frame(numbers, x + u, record, state, system, role)
         is_whole = len(kept) == len(group)
         atoms.info |= {
             "group": whole.group.schoenflies,

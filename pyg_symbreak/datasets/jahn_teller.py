@@ -17,7 +17,7 @@ from pyg_symbreak.structures import from_ase
 
 __all__ = ["JahnTeller"]
 
-SHA256 = "61d2a7cfd20255444011306759f6301c79d7b1df40d86d791bbd7b3965cb87cd"
+SHA256 = "67b402f108dab2f28c74160bd625dd2b64c2f45ec052cf66acd03a2ee5e93a17"
 
 HELD_OUT = ("SH2+", "PH3+", "SiH4+", "BF3+")
 
@@ -57,6 +57,7 @@ class JahnTeller(InMemoryDataset):
     HCN+         Cinfv Cinfv 1     0.048 0.000
     H2O2+        C2    C2    1     0.273 0.000
     C2H6+        D3d   C2h   3     0.169 -0.545
+    C4H4+        D4h   D2h   2     0.042 -0.241
     ============ ===== ===== ===== ===== ======
 
     The columns are: the point groups S of the parent and K; the number of equivalent targets; the largest
