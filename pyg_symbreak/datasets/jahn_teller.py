@@ -31,7 +31,8 @@ class JahnTeller(InMemoryDataset):
     161, 220 (1937)) and leaves a subgroup :math:`K` of :math:`S`. The target is one of :math:`|S|/|K|` equally good
     ones; the others are its images under the operations of :math:`S`. Of the nondegenerate ions, C2H4+ and BF3+
     distort all the same, and the others, with count 1, are controls. The structures are from PBE0/def2-SVP;
-    ``datasets/jahn_teller/README.md`` says how, and where the literature differs (CH4+).
+    ``datasets/jahn_teller/README.md`` says how, and where the literature differs: D2d of CH4+ is an error of PBE0,
+    and coupled cluster theory and experiment have C2v.
 
     ============ ===== ===== ===== ===== ======
     name         S     K     count Å     eV
