@@ -27,11 +27,9 @@ from pyg_symbreak.structures import to_ase
 
 TIE = 1e-9
 """Relative difference up to which two values of the generic function are equal."""
-SAME = 1e-6
-"""Relative difference up to which two lengths are equal."""
-FAR = 0.3
-"""Atoms further from the centre, or from an axis, than this part of the furthest define directions."""
-DIRECTION = np.array([0.8147, 0.5463, -0.1946])
+SAME = 1.0937e-6
+"""Relative difference up to which two lengths are equal. Not a round number, as those of structures often are."""
+DIRECTION = np.array([0.8147236863931789, 0.5463472918371625, -0.1946120395827153])
 PHASES = np.array([0.1379, 0.4142, 0.2361])
 MIXING = np.array([[0.8312, 0.4117, -0.2935], [-0.3728, 1.1246, 0.5361], [0.1943, -0.6172, 0.9724]])
 """Numbers without relations: those that make the generic functions generic."""
@@ -143,6 +141,12 @@ def _levels(values: np.ndarray) -> np.ndarray:
     return out.reshape(values.shape)
 
 
+def _highest(values: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Positions of the values of the highest level."""
+    levels = _levels(values)
+    return np.nonzero(levels == levels.max())
+
+
 def _rarest(columns: list[np.ndarray]) -> np.ndarray:
     """Positions of the rows that belong to the class with the fewest members, the first of such classes."""
     _, of, sizes = np.unique(np.stack(columns, 1), axis=0, return_inverse=True, return_counts=True)
@@ -162,31 +166,39 @@ def _molecular_frame(positions: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarr
     centered = positions - positions.mean(0)
     size = math.sqrt((centered**2).sum(1).mean())
     q = centered / size
-    frames = _frames(q, kinds)
-    energies = generic_function(q @ frames) @ np.sqrt(2.0 + kinds)
+    frames, widths = _frames(q, kinds)
+    points = q @ frames
+    points[..., 1:] /= widths[:, None, None]
+    energies = generic_function(points) @ np.sqrt(2.0 + kinds)
     ties = _ties(energies)
     rotation = frames[ties[0]]
     return rotation, centered @ rotation, len(ties)
 
 
-def _frames(q: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """Frames of both hands on pairs of atoms, float64 [n, 3, 3]: pairs of the rarest class, told by invariants."""
+def _frames(q: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of both hands, float64 [n, 3, 3], and the root mean square distance from the first axis of each, [n].
+
+    The first axis goes through an atom of those furthest from the centre, the second towards one of those furthest
+    from the first axis; among them the rarest class is taken, of those that invariants tell apart.
+    """
     radius = np.linalg.norm(q, axis=1)
     apart = np.linalg.norm(q[:, None] - q[None], axis=2)
     around = (np.exp(-apart) * np.sqrt(2.0 + kinds)).sum(1)
     of = np.unique(np.stack([kinds, _levels(radius), _levels(around)], 1), axis=0, return_inverse=True)[1].reshape(-1)
-    far = np.flatnonzero(radius > FAR * radius.max())
-    first = far[_rarest([of[far]])]
+    furthest = _highest(radius)[0]
+    first = furthest[_rarest([of[furthest]])]
     e1 = q[first] / radius[first, None]
     along = e1 @ q.T
     across = q[None] - along[:, :, None] * e1[:, None]
     offset = np.linalg.norm(across, axis=2)
-    i, j = np.nonzero(offset > FAR * offset.max())
-    pairs = _rarest([of[j], _levels(along)[i, j], _levels(offset)[i, j]])
+    i, j = _highest(offset)
+    pairs = _rarest([of[j], _levels(along)[i, j]])
     i, j = i[pairs], j[pairs]
     e1, e2 = e1[i], across[i, j] / offset[i, j, None]
+    e2 -= (e1 * e2).sum(1, keepdims=True) * e1  # of a long thin molecule the first time is not enough
     e3 = np.cross(e1, e2)
-    return np.concatenate([np.stack([e1, e2, e3], 2), np.stack([e1, e2, -e3], 2)])
+    frames = np.concatenate([np.stack([e1, e2, e3], 2), np.stack([e1, e2, -e3], 2)])
+    return frames, np.tile(np.sqrt((offset**2).mean(1))[i], 2)
 
 
 # ---------------------------------------------------------------------- crystals and slabs

@@ -3,6 +3,7 @@
 from itertools import product
 
 import networkx as nx
+import numpy as np
 import pytest
 import torch
 from ase import Atoms
@@ -18,6 +19,7 @@ from symmetric_inputs import (
     no_symmetry,
     random_motion,
     renumbered,
+    ring,
 )
 from torch_geometric.data import Batch, Data
 
@@ -113,6 +115,51 @@ def test_noise_within_the_tolerance():
     for seed in range(4):
         assert same_structure(canonicalize(moved(data, *random_motion(data, seed)), 0.01).canonical, kernel.canonical)
     assert canonicalize(data, 1e-6).order == 1
+
+
+def elongated() -> Atoms:
+    """C3: two triangles, turned against each other, and an atom far away on their axis."""
+    return Atoms("C7", np.concatenate([ring(3, 1.3), ring(3, 1.3, 0.35, 1.4), [[0, 0, 1e4]]]))
+
+
+EDGE_CASES = {
+    "radius at 0.3 of the largest": (Atoms("FCOO", [(10, 0, 0), (0, 3, 0), (-6, -2, 1), (-4, -1, -1)]), 1),
+    "radii of an orbit there": (
+        Atoms("F4C2", [(10, 0, 0), (-10, 0, 0), (0, 10, 0), (0, -10, 0), (0, 0, 3), (0, 0, -3)]),
+        16,
+    ),
+    "distances from an axis there": (
+        Atoms("O2F2C2", [(0, 0, 20), (0, 0, -20), (10, 0, 0), (-10, 0, 0), (0, 3, 0), (0, -3, 0)]),
+        8,
+    ),
+    "long and thin": (elongated(), 3),
+    "coordinates next to lattice vectors": (
+        Atoms("CNNO", [(0, 0, 0), (2, 2, 5e-6), (1, 2.5, -5e-6), (1.3, 0.4, 3.1)], cell=[4, 4.5, 5], pbc=True),
+        1,
+    ),
+    "atoms of equal height in the frame": (
+        Atoms(
+            "CNNO",
+            7 * np.array([(0, 0, 0), (0.3, 0.9, 0.1), (0.44, 0.07, 0.69), (0.1, 0.3, 0.5)]),
+            cell=[7] * 3,
+            pbc=True,
+        ),
+        1,
+    ),
+}
+"""Where a threshold, were it a round number, would be met to round-off; with the order of the symmetry."""
+
+
+@pytest.mark.parametrize("name", EDGE_CASES)
+def test_round_numbers_decide_nothing(name):
+    atoms, order = EDGE_CASES[name]
+    data = data_of(atoms)
+    kernel = canonicalize(data, 1e-6)
+    assert kernel.order == order
+    for seed in range(20):
+        other = canonicalize(moved(data, *random_motion(data, seed)), 1e-6).canonical
+        assert (other.pos - kernel.canonical.pos).abs().max() < 1e-9
+        assert torch.equal(other.z, kernel.canonical.z)
 
 
 def test_precision_of_the_positions():
