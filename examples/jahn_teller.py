@@ -227,7 +227,7 @@ def draw_answers(axes: plt.Axes, pair: Pair, answers: np.ndarray) -> None:
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for figure and figures of merit.")] = Path("results/jahn_teller"),
-    steps: Annotated[int, typer.Option(help="Steps of Adam; L-BFGS takes half as many.")] = 200,
+    steps: Annotated[int, typer.Option(help="Steps of Adam; L-BFGS takes half as many.")] = 250,
     seeds: Annotated[int, typer.Option(help="Networks of each kind.")] = 5,
     workers: Annotated[int, typer.Option(help="Processes.")] = min(2, os.cpu_count() or 1),
     show: Annotated[str, typer.Option(help="Molecule of the figure.")] = "BH3+",
