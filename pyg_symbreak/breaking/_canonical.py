@@ -215,7 +215,7 @@ def _canonical_graph(out: Data, data: Data, features: Sequence[str], ranks: Tens
     """The graph with its nodes renumbered and its edges, with their features, sorted."""
     edges = ranks[data.edge_index.detach().cpu()]
     at_edges = {name: data[name].detach().cpu() for name in features if "edge" in name}
-    columns = [column for value in at_edges.values() for column in value.reshape(edges.shape[1], -1).T]
+    columns = [column for value in at_edges.values() for column in value[:, None].flatten(1).T]
     order = torch.from_numpy(np.lexsort([*(c.numpy() for c in reversed(columns)), edges[1].numpy(), edges[0].numpy()]))
     out.edge_index = edges[:, order].to(data.edge_index.device)
     for name, value in at_edges.items():

@@ -275,6 +275,9 @@ def test_no_edges_and_one_node():
         data = Data(edge_index=torch.empty(2, 0, dtype=torch.long), num_nodes=nodes)
         for graph in (data, AddSymmetry()(data)):
             assert canonicalize(graph).order == order == len(canonicalize(graph).elements.ranks)
+        for empty in (torch.empty(0), torch.empty(0, 3)):
+            data.edge_attr = empty
+            assert torch.equal(canonicalize(data, features=["edge_attr"]).canonical.edge_attr, empty)
 
 
 def test_features_of_nodes_and_edges():
