@@ -7,6 +7,7 @@ Breaking", ICLR 2025, arXiv 2503.21985.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,13 +15,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from ase.geometry import find_mic
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from pyg_symbreak.detect import GraphSymmetry, Symmetry, detect_symmetry
-from pyg_symbreak.detect._input import Features
-from pyg_symbreak.structures import to_ase
+from pyg_symbreak.detect._crystal import _integer, _lattice, _symmetrized_cell
+from pyg_symbreak.detect._input import Features, Structure, feature, number_rows, read_structure
 
 from ._canonical_structure import Setting, canonical_setting, canonical_structure
 
@@ -125,7 +125,8 @@ def canonicalize(data: Data, symprec: float | Literal["auto"] = 1e-3, features: 
     ----------
     data : Data
         As for :func:`~pyg_symbreak.detect.detect_symmetry`. The symmetry that
-        :class:`~pyg_symbreak.transforms.AddSymmetry` has attached is used, if it is still that of the structure.
+        :class:`~pyg_symbreak.transforms.AddSymmetry` has attached is used. It is checked that its operations hold;
+        one that was found with more features, and is smaller for that, is taken as it is.
     symprec : float or "auto"
         Tolerance of the detection, Å. The canonical form is that of the structure averaged over its symmetry.
     features : sequence of str
@@ -175,40 +176,94 @@ def canonicalize(data: Data, symprec: float | Literal["auto"] = 1e-3, features: 
 def symmetry_of(
     data: Data, symprec: float | Literal["auto"] = 1e-3, features: Features = ()
 ) -> Symmetry | GraphSymmetry:
-    """The symmetry that the data carry, if it is still theirs, or the detected one.
+    """The symmetry that the data carry, if its operations hold, or the detected one.
+
+    Operations hold if they carry atoms (or arcs) to such of their kind, told apart by ``z`` and the features, within
+    the tolerance that they were found with. One that was found with more features, and is smaller for that, is taken
+    as it is.
 
     Raises
     ------
     ValueError
-        ``data.symmetry`` is not the symmetry of the data any more.
+        ``data.symmetry`` has operations that do not hold.
     """
     known = data.get("symmetry")
     if known is None:
         return detect_symmetry(data, symprec, features=features)
-    valid = _still_maps_atoms if isinstance(known, Symmetry) else _still_has_edges
-    if known.num_nodes != data.num_nodes or not valid(data, known):
-        what = "these positions" if isinstance(known, Symmetry) else "this graph"
+    if isinstance(known, Symmetry):
+        what = "these positions, z and features"
+        holds = known.num_nodes == data.num_nodes and _still_maps_atoms(data, known, features)
+    else:
+        what = "this graph, its z and features"
+        holds = known.num_nodes == data.num_nodes and _still_maps_graph(data, known, features)
+    if not holds:
         raise ValueError(
-            f"data.symmetry is not the symmetry of {what} any more: nodes were moved, renumbered or removed after "
-            "AddSymmetry; apply AddSymmetry again after that, or delete data.symmetry"
+            f"data.symmetry is not the symmetry of {what} any more: they were changed, or nodes renumbered or removed, "
+            "after AddSymmetry, or it did not know of these features; apply AddSymmetry again or delete data.symmetry"
         )
     return known
 
 
-def _still_maps_atoms(data: Data, known: Symmetry) -> bool:
-    pos = data.pos.detach().cpu().double()
-    missed = pos @ known.rotations.mT + known.translations[:, None] - pos[known.permutations]
-    if bool(data.get("pbc", torch.zeros(1)).any()):
-        cell = to_ase(data).cell.complete()[:]
-        missed = torch.from_numpy(find_mic(missed.reshape(-1, 3).numpy(), cell, to_ase(data).pbc)[0])
-    return bool(missed.norm(dim=-1).max() <= known.residual + 0.05)
+def _still_maps_atoms(data: Data, known: Symmetry, features: Features) -> bool:
+    """Whether each operation carries each atom to one of its kind, and the lattice to itself, within its tolerance."""
+    structure = read_structure(data, features, math.inf)
+    x, rotations, permutations = structure.positions, known.rotations.numpy(), known.permutations.numpy()
+    if (structure.kinds[permutations] != structure.kinds).any():
+        return False
+    if structure.pbc.any():
+        misses = _crystal_misses(structure, known)
+    else:
+        misses = x[permutations] - x @ rotations.swapaxes(1, 2) - known.translations.numpy()[:, None]
+    worst = max(np.linalg.norm(misses, axis=-1).max(), structure.misses(rotations, permutations).max())
+    if known.continuous is not None:  # the operations listed do not say that the atoms are on the axis
+        worst = max(worst, 2 * np.linalg.norm(_off_axis(x, known), axis=1).max())
+    round_off = 1e-9 + 8 * torch.finfo(data.pos.dtype).eps * max(structure.reach, np.abs(structure.cell).max())
+    return bool(worst <= known.symprec + round_off)
 
 
-def _still_has_edges(data: Data, known: GraphSymmetry) -> bool:
-    """Whether the graph has the edges, in any order, that the symmetry was found of."""
-    edges, expected = data.edge_index.detach().cpu(), torch.as_tensor(known.graph[1])
-    codes = [(e[0] * known.num_nodes + e[1]).unique() for e in (edges, expected)]
-    return torch.equal(*codes)
+def _crystal_misses(structure: Structure, known: Symmetry) -> np.ndarray:
+    """By what each operation misses atoms and vectors of the lattice, [order, N + 3, 3] Å, as the detection counts."""
+    cell, origin = _lattice(structure)
+    rotations, inverse = known.rotations.numpy(), np.linalg.inv(cell)
+    integer = _integer(cell, rotations)
+    shifts = (known.translations.numpy() - origin + rotations @ origin) @ inverse
+    fractional = (structure.positions - origin) @ inverse
+    misses = fractional[known.permutations.numpy()] - fractional @ integer.swapaxes(1, 2) - shifts[:, None]
+    periodic = structure.pbc.sum()
+    misses[..., :periodic] -= np.round(misses[..., :periodic])
+    strain = cell @ rotations.swapaxes(1, 2) - integer.swapaxes(1, 2) @ cell
+    return np.concatenate([misses @ _symmetrized_cell(cell, integer), strain], axis=1)
+
+
+def _off_axis(positions: np.ndarray, known: Symmetry) -> np.ndarray:
+    """How far atoms on a line, [N, 3], are from its axis."""
+    assert known.kernel is not None
+    axis = known.kernel.frame[:, 2]
+    x = positions - positions.mean(0)
+    return x - np.outer(x @ axis, axis)
+
+
+def _still_maps_graph(data: Data, known: GraphSymmetry, features: Features) -> bool:
+    """Whether the graph has the arcs, in any order, that the symmetry was found of, and no finer colors and labels."""
+    assert data.edge_index is not None
+    colors, arcs, labels = known.graph
+    edges = data.edge_index.detach().cpu().numpy()
+    sizes = (known.num_nodes, edges.shape[1])
+    names = [["z"] * (data.get("z") is not None), []]
+    for name in features:
+        names["edge" in name].append(name)
+    found = [number_rows([feature(data, name, n) for name in of], n) for of, n in zip(names, sizes, strict=True)]
+    rows, expected = np.lexsort([found[1], *edges[::-1]]), np.lexsort([labels, *arcs[::-1]])
+    if not np.array_equal(edges[:, rows], arcs[:, expected]):
+        return False
+    return _refines(colors, found[0]) and _refines(labels[expected], found[1][rows])
+
+
+def _refines(finer: np.ndarray, coarser: np.ndarray) -> bool:
+    """Whether what has the same number of the one kind has the same of the other; if both divide alike, the same."""
+    pairs = np.unique(np.stack([finer, coarser]), axis=1)
+    same = len(np.unique(coarser)) == pairs.shape[1]
+    return np.array_equal(finer, coarser) if same else len(np.unique(finer)) == pairs.shape[1]
 
 
 def _canonical_graph(out: Data, data: Data, features: Sequence[str], ranks: Tensor) -> Data:

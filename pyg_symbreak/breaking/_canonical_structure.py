@@ -23,6 +23,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_symbreak.detect import Symmetry, symmetrize
+from pyg_symbreak.detect._input import feature, number_rows
 from pyg_symbreak.structures import to_ase
 
 TIE = 1e-9
@@ -121,14 +122,8 @@ def canonical_structure(out: Data, data: Data, setting: Setting, order: Tensor) 
 
 def _kinds(data: Data, features: Sequence[str]) -> np.ndarray:
     """Number of the kind of each atom: atomic number and features."""
-    missing = [name for name in features if data.get(name) is None]
-    if missing:
-        raise ValueError(f"features names {missing[0]!r}, which the structure does not have")
     names = ["z", *features] if data.get("z") is not None else list(features)
-    columns = [data[name].detach().cpu().double().reshape(len(data.pos), -1) for name in names]
-    if not columns:
-        return np.zeros(len(data.pos), dtype=np.int64)
-    return torch.cat(columns, 1).unique(dim=0, return_inverse=True)[1].numpy()
+    return number_rows([feature(data, name, len(data.pos)) for name in names], len(data.pos))
 
 
 def _levels(values: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from symmetric_inputs import (
 from torch_geometric.data import Batch, Data
 
 from pyg_symbreak.breaking import canonicalize
+from pyg_symbreak.breaking._canonical import symmetry_of
 from pyg_symbreak.detect import detect_symmetry
 from pyg_symbreak.testing import uniformity_p_value
 from pyg_symbreak.transforms import AddSymmetry
@@ -220,6 +221,91 @@ def test_a_symmetry_that_does_not_fit_any_more_is_refused():
         graph.edge_index = (graph.edge_index + (graph.edge_index == 0) * 3 - (graph.edge_index == 3) * 3).long()
         with pytest.raises(ValueError, match="not the symmetry of this graph"):
             canonicalize(graph)
+
+
+def random_steps(data: Data, length: float) -> torch.Tensor:
+    """A displacement of each atom, all of one length."""
+    steps = torch.randn(data.pos.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return length * steps / steps.norm(dim=1, keepdim=True)
+
+
+@pytest.mark.parametrize("name", ["Td", "D6h", "hcp", "cubic cell of fcc", "slab", "supercell", "diamond"])
+def test_a_symmetry_attached_is_used_within_its_tolerance_only(name):
+    make = MOLECULES.get(name) or CRYSTALS[name][0]
+    for noise, symprec in ((0.0, 1e-3), (2e-4, 1e-2), (2e-4, "auto")):
+        data = data_of(make())
+        data.pos = data.pos + random_steps(data, noise)
+        attached = AddSymmetry(symprec)(data)
+        single = attached.clone()
+        single.pos, single.cell = data.pos.float(), data.cell.float()
+        for known in (attached, single):
+            assert canonicalize(known).order == attached.symmetry.order > 1
+        attached.pos = data.pos + random_steps(data, 2e-2)
+        with pytest.raises(ValueError, match="not the symmetry of these positions"):
+            canonicalize(attached)
+
+
+def test_a_symmetry_of_another_cell_is_refused():
+    data = AddSymmetry()(data_of(CRYSTALS["one atom"][0]()))
+    data.cell = data.cell @ torch.diag(torch.tensor([1.0, 1.0, 1.01])).double()
+    with pytest.raises(ValueError, match="not the symmetry of these positions"):
+        canonicalize(data)
+
+
+def test_a_symmetry_of_a_line_is_refused_where_the_atoms_are_bent():
+    data = AddSymmetry()(data_of(Atoms("HCN", [(0, 0, 0), (0, 0, 1.07), (0, 0, 2.22)])))
+    symmetry_of(data)
+    data.pos = data.pos + torch.tensor([[0.0], [0.05], [0.0]]) * torch.tensor([1.0, 0.0, 0.0])
+    with pytest.raises(ValueError, match="not the symmetry of these positions"):
+        symmetry_of(data)
+
+
+def test_a_symmetry_that_did_not_know_of_kinds_is_refused():
+    data = AddSymmetry(0.01)(data_of(molecule("CH4")))
+    data.isotope = torch.tensor([0, 1, 0, 0, 0])
+    assert symmetry_of(data).order == 24
+    for features in (["isotope"], {"isotope": "0e"}):
+        with pytest.raises(ValueError, match="did not know of these features"):
+            symmetry_of(data, features=features)
+    data.moment = torch.eye(5, 3, dtype=torch.float64)
+    with pytest.raises(ValueError, match="did not know of these features"):
+        symmetry_of(data, features={"moment": "1e"})
+    data.z = torch.tensor([6, 1, 1, 1, 9])
+    with pytest.raises(ValueError, match="z and features"):
+        symmetry_of(data)
+
+
+def test_a_symmetry_of_a_graph_that_did_not_know_of_kinds_is_refused():
+    square = graph_data(nx.cycle_graph(4))
+    square.x, square.z = torch.arange(4), torch.tensor([1, 1, 6, 6])
+    square.edge_attr = torch.arange(8) // 2
+    square = AddSymmetry()(square)
+    assert canonicalize(square).order == 2
+    for name in ("x", "edge_attr"):
+        with pytest.raises(ValueError, match="not the symmetry of this graph, its z and features"):
+            canonicalize(square, features=[name])
+    for z in (torch.arange(4), torch.tensor([6, 6, 1, 1])):  # the canonical form knows which is the lighter
+        with pytest.raises(ValueError, match="not the symmetry of this graph, its z and features"):
+            canonicalize(square.clone().update({"z": z}))
+    # parallel arcs count, in any order
+    doubled = square.clone()
+    doubled.edge_index = torch.cat([square.edge_index, square.edge_index[:, :1]], 1)
+    with pytest.raises(ValueError, match="not the symmetry of this graph"):
+        canonicalize(doubled)
+    doubled = AddSymmetry()(doubled)
+    doubled.edge_index = doubled.edge_index.flip(1)
+    assert canonicalize(doubled).order == doubled.symmetry.order
+
+
+def test_a_symmetry_found_with_more_features_is_taken():
+    square = graph_data(nx.cycle_graph(4))
+    square.x, square.edge_attr = torch.arange(4), torch.arange(8)
+    for features in (["x"], ["edge_attr"], ["x", "edge_attr"]):
+        attached = AddSymmetry(features=features)(square.clone())
+        assert canonicalize(attached).order == canonicalize(attached, features=features).order == 1
+        shuffle = torch.randperm(8, generator=torch.Generator().manual_seed(0))
+        attached.edge_index, attached.edge_attr = square.edge_index[:, shuffle], square.edge_attr[shuffle]
+        assert canonicalize(attached, features=features).order == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
