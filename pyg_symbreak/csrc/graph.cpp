@@ -168,7 +168,7 @@ private:
             const int count = std::get<1>(touched[high - 1]);
             while (low > first && std::get<1>(touched[low - 1]) == count) low--;
             trace.push_back(count), trace.push_back(int(high - low));
-            if (low == first && int(last - first) == end - start) return;  // all alike
+            if (high == last && low == first && int(last - first) == end - start) return;  // all alike
             for (size_t k = low; k < high; k++) partition.put(std::get<2>(touched[k]), --stop);
             pieces.push_back(stop);
         }

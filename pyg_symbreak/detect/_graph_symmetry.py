@@ -19,6 +19,11 @@ LISTED = 100_000_000
 """Most entries, order times number of nodes, of a permutation group that is listed."""
 
 
+def describe_order(order: int | float) -> str:
+    """The order of a group, a power of ten where it is long."""
+    return str(order) if order < 10**12 or order == math.inf else f"10^{math.log10(order):.1f}"
+
+
 class PermutationGroup:
     """A group of permutations of nodes, given by strong generators.
 
@@ -50,13 +55,14 @@ class PermutationGroup:
         """
         if self.order * self._size > LISTED:
             raise ValueError(
-                f"the group has {self.order} elements on {self._size} nodes, too many to list: "
+                f"the group has {describe_order(self.order)} elements on {self._size} nodes, too many to list: "
                 "use its generators, orbits, or sample()"
             )
-        elements = np.arange(self._size)[None]
-        for transversal in reversed(self._transversals):
+        elements = torch.arange(self._size)[None]
+        for via, parent in reversed(self._trees):
+            transversal = self._times(torch.arange(self._size).expand(len(via), -1), via, parent, np.arange(len(via)))
             elements = transversal[:, elements].reshape(-1, self._size)
-        return torch.from_numpy(elements)
+        return elements
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Random elements, independent and all equally likely.
@@ -72,32 +78,45 @@ class PermutationGroup:
             long [count, N].
         """
         drawn = torch.arange(self._size).expand(count, -1)
-        for transversal in reversed(self._transversals):
-            chosen = torch.randint(len(transversal), (count,), generator=generator)
-            drawn = torch.from_numpy(transversal)[chosen].gather(1, drawn)
+        for via, parent in self._trees:
+            drawn = self._times(drawn, via, parent, torch.randint(len(via), (count,), generator=generator).numpy())
         return drawn.clone()
 
     @cached_property
-    def _transversals(self) -> list[np.ndarray]:
-        """For each base node an element [orbit, N] to each node of its orbit that fixes the base nodes before it."""
-        generators = self.generators.numpy()
-        chain = []
+    def _trees(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """For each base node the tree of its orbit under the elements that fix the base nodes before it.
+
+        Of the nodes of the orbit, the base node first: the number of the generator that leads to it, and the place in
+        the orbit of the node that it leads from.
+        """
+        generators, levels = self.generators.numpy(), self._levels.numpy()
+        trees = []
         for level, b in enumerate(self.base.tolist()):
-            usable = generators[self._levels.numpy() >= level]
-            reached = {b: np.arange(self._size)}
-            frontier = [b]
-            while frontier:
-                v = frontier.pop()
-                for g in usable:
-                    if int(g[v]) not in reached:
-                        reached[int(g[v])] = g[reached[v]]
-                        frontier.append(int(g[v]))
-            chain.append(np.array(list(reached.values())))
-        return chain
+            usable = np.flatnonzero(levels >= level)
+            place = np.full(self._size, -1)
+            place[b], frontier = 0, np.array([b])
+            via, parent = [np.array([len(generators)])], [np.array([0])]
+            while len(frontier):
+                new, first = np.unique(generators[np.ix_(usable, frontier)], return_index=True)
+                new, first = new[place[new] < 0], first[place[new] < 0]
+                via.append(usable[first // len(frontier)])
+                parent.append(place[frontier[first % len(frontier)]])
+                place[new] = place.max() + 1 + np.arange(len(new))
+                frontier = new
+            trees.append((np.concatenate(via), np.concatenate(parent)))
+        return trees
+
+    def _times(self, permutations: Tensor, via: np.ndarray, parent: np.ndarray, places: np.ndarray) -> Tensor:
+        """Permutations [n, N], each after the element that carries a base node to a place [n] in its orbit."""
+        steps = torch.cat([self.generators, torch.arange(self._size)[None]])
+        while places.any():
+            permutations = permutations.gather(1, steps[via[places]])
+            places = parent[places]
+        return permutations
 
     def __repr__(self) -> str:
-        order = str(self.order) if self.order < 10**12 else f"{float(math.log10(self.order)):.1f} digits"
-        return f"{type(self).__name__}(order={order}, nodes={self._size}, generators={len(self.generators)})"
+        order, generators = describe_order(self.order), len(self.generators)
+        return f"{type(self).__name__}(order={order}, nodes={self._size}, generators={generators})"
 
 
 @dataclass(frozen=True, eq=False)

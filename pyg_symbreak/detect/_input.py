@@ -148,8 +148,10 @@ def feature(x: Data | Atoms, name: str, count: int) -> np.ndarray:
         raise ValueError(f"features names {name!r}, which the structure does not have")
     value = named[name]
     value = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
-    if value.shape[:1] != (count,) or not np.isfinite(value).all():
-        raise ValueError(f"feature {name!r} must be {count} finite rows, got an array {list(value.shape)}")
+    if value.dtype.kind not in "biufc" or value.shape[:1] != (count,) or not np.isfinite(value).all():
+        raise ValueError(
+            f"feature {name!r} must be {count} finite rows of numbers, got {value.dtype} {list(value.shape)}"
+        )
     return value
 
 
@@ -157,10 +159,11 @@ def number_rows(columns: list[np.ndarray], count: int) -> np.ndarray:
     """Number the distinct rows of columns [count, ...] side by side by rank, from 0."""
     if len(columns) == 1 and columns[0].ndim == 1:
         return np.unique(columns[0], return_inverse=True)[1]
-    if not columns or count == 0:
-        return np.zeros(count, dtype=np.int64)
-    table = np.concatenate([column.reshape(count, -1).astype(np.float64) for column in columns], axis=1)
-    return np.unique(table, axis=0, return_inverse=True)[1].reshape(-1)
+    if count == 0:
+        return np.zeros(0, dtype=np.int64)
+    ranks = [np.zeros(count, dtype=np.int64)]
+    ranks += [np.unique(c, return_inverse=True)[1] for column in columns for c in column.reshape(count, -1).T]
+    return np.unique(np.stack(ranks, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _check_resolution(x: Data | Atoms, reach: float, symprec: float) -> None:

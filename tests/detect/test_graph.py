@@ -164,11 +164,40 @@ def test_samples_are_automorphisms_and_uniform():
     assert 60 < chi_square < 190  # 119 degrees of freedom, standard deviation 15
 
 
+def test_large_groups_are_sampled():
+    found = detect_symmetry(Data(edge_index=torch.zeros(2, 0, dtype=torch.long), num_nodes=60))
+    drawn = found.group.sample(2000, torch.Generator().manual_seed(0))
+    assert torch.equal(drawn.sort(1).values, torch.arange(60).expand(2000, -1))
+    for node in (0, 59):
+        first = torch.bincount(drawn[:, node] // 6, minlength=10).double()
+        assert float(((first - 200) ** 2 / 200).sum()) < 30  # 9 degrees of freedom
+    assert "order=10^81.9, nodes=60" in repr(found)
+    huge = detect_symmetry(Data(edge_index=torch.zeros(2, 0, dtype=torch.long), num_nodes=1700))
+    with pytest.raises(ValueError, match=r"10\^4755.5 elements"):  # more digits than Python prints
+        _ = huge.permutations
+
+
+def test_long_paths_are_refined_at_once():
+    """All nodes of the first cell are touched with different counts."""
+    found = detect_symmetry(data_of(nx.path_graph(30000)))
+    assert found.order == 2
+    assert int(found.orbits.max()) + 1 == 15000
+
+
+def test_features_are_compared_exactly():
+    edges = torch.tensor([[0, 1], [1, 0]])
+    large = torch.tensor([2**60, 2**60 + 1])
+    for x in (large, large[:, None], torch.tensor([[1, 1j], [1, 2j]]), torch.tensor([[0.0], [1e-12]])):
+        both = Data(edge_index=edges, x=x, z=torch.tensor([6, 6]), num_nodes=2)
+        assert detect_symmetry(both, features=["x"]).order == 1
+        assert detect_symmetry(both).order == 2
+
+
 def test_long_lists_are_refused():
     found = detect_symmetry(data_of(nx.complete_graph(20)))
     with pytest.raises(ValueError, match="too many to list"):
         _ = found.permutations
-    assert "18.4 digits" in repr(found)
+    assert "10^18.4" in repr(found)
     with pytest.raises(ValueError, match="too many automorphisms"):
         detect_symmetry(Data(edge_index=torch.zeros(2, 0, dtype=torch.long), num_nodes=20000))
 
