@@ -159,8 +159,8 @@ def number_rows(columns: list[np.ndarray], count: int) -> np.ndarray:
     """Number the distinct rows of columns [count, ...] side by side by rank, from 0."""
     if len(columns) == 1 and columns[0].ndim == 1:
         return np.unique(columns[0], return_inverse=True)[1]
-    if count == 0:
-        return np.zeros(0, dtype=np.int64)
+    if not columns or count == 0:
+        return np.zeros(count, dtype=np.int64)
     ranks = [np.zeros(count, dtype=np.int64)]
     ranks += [np.unique(c, return_inverse=True)[1] for column in columns for c in column.reshape(count, -1).T]
     return np.unique(np.stack(ranks, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
