@@ -21,9 +21,11 @@ class BreakingEdgeInvariants(ConstantsMixin):
     invariant when the structure and the object move together, under O(3) and translations, and follow a relabelling
     of the nodes; so the model is equivariant jointly in the structure and the object.
 
-    With :math:`\hat r` the direction of an edge, :math:`w_i` the mean direction from node i to its neighbours, and
-    :math:`v_i` the position of node i from the centroid (in a crystal, from the centroid of its neighbours) shortened
-    to :math:`v / \sqrt{1 + v^2}` (Å), an irrep :math:`b` of degree l of the object enters through
+    With :math:`r` the vector along an edge (Å), :math:`\hat r` its direction, :math:`w_i` the mean direction from node
+    i to its neighbours, and :math:`w_{ik}` the mean of :math:`\cos(k |r|)\, \hat r`; and :math:`v_i` the position of
+    node i from the centroid of a molecule, from that of its neighbours where ``pbc`` says that the structure is
+    periodic (without ``pbc``: where it has ``edge_shift`` and ``cell``), shortened to :math:`v / \sqrt{1 + v^2}`; an
+    irrep :math:`b` of degree l of the object enters through
 
     ===========  ==========================================  ====================================
     parity of b  edge from i to j                            node i
@@ -31,20 +33,21 @@ class BreakingEdgeInvariants(ConstantsMixin):
     :math:`l`    :math:`Y^l(\hat r) \cdot b`                 :math:`Y^l(v_i) \cdot b`
     :math:`l+1`  :math:`(w \cdot L) Y^l(\hat r) \cdot b`,    :math:`(w_i \cdot L) Y^l(v_i) \cdot b`
                  with :math:`w = w_i` and :math:`w = w_j`
-    ``0o``       :math:`\det(\hat r, w_i, w_j)\, b`          none
+    ``0o``       :math:`\det(\hat r, w_i, w_j)\, b`          :math:`\det(w_{i1}, w_{i2}, w_{i3}) b`
     ===========  ==========================================  ====================================
 
     where L generates rotations: :math:`(w \cdot L) Y(r)` is the rate at which Y changes when r turns about w, for l = 1
     the vector :math:`w \times r`. The first row is for polar objects (``0e``, ``1o``, ``2e``, ...), the second for
     axial ones (``1e``, ``2o``, ...), and the third row, for pseudoscalars, is the handedness of the torsion about the
-    edge. The first edge scalar is the length (Å), the first node scalar :math:`|v_i|^2`. Y is of unit length on unit
-    vectors, so that :math:`Y^1(r) = r`.
+    edge, and that of neighbours at different distances. The first edge scalar is the length (Å), the first node scalar
+    :math:`|v_i|^2`, with :math:`v_i` as shortened. Y is of unit length on unit vectors, so that :math:`Y^1(r) = r`.
 
     *What can be told apart.* The scalars are linear in the object (in its powers, of which ``object_degree`` is the
-    highest): two objects b, b' give the same ones exactly if every tensor above is orthogonal to b - b'. In a
-    structure in general position with at least 2l+1 connected pairs for each irrep none are the same. No invariant
-    of edges and nodes whatever tells b from sb if the symmetry s of the structure leaves every node in place, as the
-    mirror of a planar molecule does.
+    highest): two objects b, b' give the same ones exactly if every tensor above is orthogonal to b - b'. Of irreps up
+    to l = 4 no two objects are alike on four or more nodes in general position, all connected, nor on a node connected
+    to four or more others. Fewer or special nodes may tell less: at a node with a single edge w is parallel to that
+    edge, whose torsion and scalars with this w vanish, and no invariant of edges and nodes whatever tells b from sb if
+    the symmetry s of the structure leaves every node in place, as the mirror of a planar molecule does.
 
     Parameters
     ----------
@@ -69,7 +72,7 @@ class BreakingEdgeInvariants(ConstantsMixin):
     Shapes:
         - **input:** a :class:`~torch_geometric.data.Data` or batch with ``pos`` :math:`(|\mathcal{V}|, 3)`,
           ``edge_index`` :math:`(2, |\mathcal{E}|)`, *(optional)* ``edge_shift`` :math:`(|\mathcal{E}|, 3)` with
-          ``cell`` :math:`(B, 3, 3)`, and ``breaking`` :math:`(B, D)` or :math:`(|\mathcal{V}|, D)`; an edge takes the
+          ``cell`` :math:`(B, 3, 3)`, ``pbc`` :math:`(B, 3)`, and ``breaking`` :math:`(B, D)` or :math:`(|\mathcal{V}|, D)`; an edge takes the
           object of its source. Without ``breaking`` the object is zero.
         - **output:** edge scalars :math:`(|\mathcal{E}|, \text{dim\_edge})` and node scalars
           :math:`(|\mathcal{V}|, \text{dim\_node})`
@@ -99,7 +102,7 @@ class BreakingEdgeInvariants(ConstantsMixin):
         self.dim_edge = self.dim_node = 1
         for (mul, ell), axial in zip(self.blocks, self.axial, strict=True):
             self.dim_edge += mul * (2 if axial and ell > 0 else 1)
-            self.dim_node += mul * (0 if axial and ell == 0 else 1)
+            self.dim_node += mul
 
     def forward(self, data: Data) -> tuple[Tensor, Tensor]:
         """Return the scalars of edges and of nodes."""
@@ -108,7 +111,10 @@ class BreakingEdgeInvariants(ConstantsMixin):
             raise ValueError(f"data lacks {', '.join(missing)}: the invariants are those of positions and edges")
         source, target = data.edge_index
         batch = data.pos.new_zeros(len(data.pos), dtype=torch.long) if data.batch is None else data.batch
-        vectors = _edge_vectors(data, batch)
+        cell = None if data.get("cell") is None else data.cell.view(-1, 3, 3).to(data.pos)
+        vectors = data.pos[target] - data.pos[source]
+        if cell is not None and data.get("edge_shift") is not None:
+            vectors = vectors + torch.einsum("ei,eij->ej", data.edge_shift.to(vectors), cell[batch[source]])
         length = vectors.norm(dim=1, keepdim=True)
         unit = torch.nn.functional.normalize(vectors, dim=1)
 
@@ -116,28 +122,29 @@ class BreakingEdgeInvariants(ConstantsMixin):
             return scatter(values, source, dim=0, dim_size=len(data.pos), reduce="mean")
 
         mean = around(unit)
-        if data.get("edge_shift") is None:
-            offset = data.pos - scatter(data.pos, batch, dim=0, reduce="mean")[batch]
-        else:
+        waves = [around(unit * (k * length).cos()) for k in (1, 2, 3)]
+        offset = data.pos - scatter(data.pos, batch, dim=0, reduce="mean")[batch]
+        if data.get("pbc") is not None:
+            offset = torch.where(data.pbc.view(-1, 3).any(1)[batch, None], -around(vectors), offset)
+        elif cell is not None and data.get("edge_shift") is not None:
             offset = -around(vectors)
         place = offset / (1.0 + offset.square().sum(1, keepdim=True)).sqrt()
 
         rows = self._object(data)
         on_nodes = rows if len(rows) == len(data.pos) else rows[batch]
-        handedness = torch.linalg.cross(unit, mean[source]).mul(mean[target]).sum(1, keepdim=True)
-        edge = self._contract(on_nodes[source], unit, [mean[source], mean[target]], handedness)
-        node = self._contract(on_nodes, place, [mean], None)
+        torsion, handedness = _triple(unit, mean[source], mean[target]), _triple(*waves)
+        edge = self._contract(on_nodes[source], unit, [mean[source], mean[target]], torsion)
+        node = self._contract(on_nodes, place, [mean], handedness)
         return torch.cat([length, *edge], dim=1), torch.cat([place.square().sum(1, keepdim=True), *node], dim=1)
 
-    def _contract(self, objects: Tensor, at: Tensor, about: list[Tensor], handedness: Tensor | None) -> list[Tensor]:
+    def _contract(self, objects: Tensor, at: Tensor, about: list[Tensor], handedness: Tensor) -> list[Tensor]:
         """Scalars [n, mul] of each block of the objects [n, D], with harmonics at some vectors [n, 3]."""
         out = []
         pieces = objects.split([mul * (2 * ell + 1) for mul, ell in self.blocks], dim=1)
         for (mul, ell), axial, piece in zip(self.blocks, self.axial, pieces, strict=True):
             b = piece.unflatten(1, (mul, 2 * ell + 1))
             if axial and ell == 0:
-                if handedness is not None:
-                    out.append(handedness * piece)
+                out.append(handedness * piece)
                 continue
             tensors = [o3.spherical_harmonics(ell, at, normalize=False, normalization="norm")]
             if axial:
@@ -171,13 +178,9 @@ class BreakingEdgeInvariants(ConstantsMixin):
         return f"{self.__class__.__name__}({self.irreps_breaking}, dim_edge={self.dim_edge}, dim_node={self.dim_node})"
 
 
-def _edge_vectors(data: Data, batch: Tensor) -> Tensor:
-    source, target = data.edge_index
-    vectors = data.pos[target] - data.pos[source]
-    if data.get("edge_shift") is None:
-        return vectors
-    cells = data.cell.view(-1, 3, 3).to(vectors)[batch[source]]
-    return vectors + torch.einsum("ei,eij->ej", data.edge_shift.to(vectors), cells)
+def _triple(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Determinants [n, 1] of three vectors [n, 3]."""
+    return torch.linalg.cross(a, b).mul(c).sum(1, keepdim=True)
 
 
 def _generators(ell: int) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from ase.build import bulk
+from ase.build import bulk, molecule
 from e3nn import o3
 from nn_graphs import random_graph, random_orthogonal, representation
 from torch import nn
@@ -69,11 +69,8 @@ def test_invariant_jointly_and_not_alone(periodic, rows, improper):
         edge_stays, node_stays = layer(moved)
         seen = (edge_stays - edge[shuffle]).abs().amax(0) > 1e-3
         assert seen.tolist() == [False, False, improper, *[True] * (layer.dim_edge - 3)]
-        assert ((node_stays - node[order]).abs().amax(0) > 1e-4).tolist() == [
-            False,
-            False,
-            *[True] * (layer.dim_node - 2),
-        ]
+        seen = (node_stays - node[order]).abs().amax(0) > 1e-4
+        assert seen.tolist() == [False, False, improper, *[True] * (layer.dim_node - 3)]
 
 
 @pytest.mark.parametrize("degree", [2, 3])
@@ -140,7 +137,17 @@ def test_vectors_and_pseudoscalars_by_hand():
         torch.stack([unit, mean[source], mean[target]], dim=2).det() * pseudo,
     ]
     assert (edge - torch.stack(columns, dim=1)).abs().max() < 1e-13
-    columns = [place.square().sum(1), place @ polar, torch.linalg.cross(mean, place) @ axial]
+    lengths = (data.pos[target] - data.pos[source]).norm(dim=1, keepdim=True)
+    waves = [
+        torch.stack([(unit * (k * lengths).cos())[source == i].sum(0) / max(1, (source == i).sum()) for i in range(7)])
+        for k in (1, 2, 3)
+    ]
+    columns = [
+        place.square().sum(1),
+        place @ polar,
+        torch.linalg.cross(mean, place) @ axial,
+        torch.stack(waves, dim=2).det() * pseudo,
+    ]
     assert (node - torch.stack(columns, dim=1)).abs().max() < 1e-13
 
 
@@ -259,6 +266,65 @@ def test_no_two_objects_are_alike_in_general_position(periodic):
         columns.append(torch.cat([x[:, 1:].flatten() for x in layer(data)]))
     singular = torch.linalg.svdvals(torch.stack(columns, dim=1))
     assert singular.min() > 1e-2
+
+
+def rank(irreps: str, data: Data) -> int:
+    """Dimension of the space of objects in which no two are alike."""
+    layer = BreakingEdgeInvariants(irreps).double()
+    columns = []
+    for b in torch.eye(o3.Irreps(irreps).dim, dtype=torch.float64):
+        data.breaking = b[None]
+        columns.append(torch.cat([x[:, 1:].flatten() for x in layer(data)]))
+    return int(torch.linalg.matrix_rank(torch.stack(columns), atol=1e-6))
+
+
+@pytest.mark.parametrize("nodes", [4, 5, 8])
+@pytest.mark.parametrize("irreps", ["0o", "1o", "1e", "2e", "2o", "3o", "3e", "4e", "4o", "2x1e+1o+0o"])
+def test_no_two_objects_are_alike_on_few_nodes(irreps, nodes):
+    for seed in range(3):
+        dim = o3.Irreps(irreps).dim
+        assert rank(irreps, complete(random(nodes, 3, seed=seed))) == dim
+        arms = torch.stack([torch.zeros(nodes, dtype=torch.long), torch.arange(1, nodes + 1)])
+        star = Data(pos=random(nodes + 1, 3, seed=seed), edge_index=torch.cat([arms, arms.flip(0)], 1))
+        assert rank(irreps, star) == dim
+        # three nodes lie in a plane: what is odd under its mirror is not seen
+        assert rank("1o", complete(random(3, 3, seed=seed))) == 2
+        assert rank("1e", complete(random(3, 3, seed=seed))) == 1
+
+
+def test_the_handedness_of_a_star():
+    """CHFClBr with its bonds only: a pseudoscalar is seen at the carbon atom, with the sign of the hand."""
+    corners = torch.tensor([[0.0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]).double() / math.sqrt(3)
+    lengths = torch.tensor([[0.0], [1.09], [1.36], [1.76], [1.94]]).double()
+    bonds = torch.tensor([[0, 0, 0, 0, 1, 2, 3, 4], [1, 2, 3, 4, 0, 0, 0, 0]])
+    layer = BreakingEdgeInvariants("0o").double()
+    found = []
+    for pos in (corners * lengths, -corners * lengths, corners):
+        edge, node = layer(Data(pos=pos, edge_index=bonds, breaking=torch.ones(1, 1)))
+        assert edge[:, 1].abs().max() < 1e-12
+        assert node[1:, 1].abs().max() < 1e-12
+        found.append(node[0, 1])
+    assert found[0].abs() > 1e-4
+    assert (found[0] + found[1]).abs() < 1e-12
+    assert found[2].abs() < 1e-12  # all bonds alike: the graph has no hand
+
+
+def test_a_molecule_with_shifts_is_a_molecule():
+    """NeighborList gives shifts to all structures; pbc says which are periodic, also within a batch."""
+    layer = BreakingEdgeInvariants("0o+1o+1e")
+    water, copper = from_ase(molecule("H2O")), from_ase(bulk("Cu", cubic=True))
+    graphs = [NeighborList(3.0)(data) for data in (water, copper, Data(pos=water.pos, z=water.z))]
+    for data in graphs:
+        data.breaking = torch.arange(7.0)[None]
+    plain = Data(pos=water.pos, edge_index=graphs[0].edge_index, breaking=graphs[0].breaking)
+    for data in (graphs[0], graphs[2]):
+        for a, b in zip(layer(data), layer(plain), strict=True):
+            assert (a - b).abs().max() < 1e-6
+    squares = (water.pos - water.pos.mean(0)).square().sum(1)
+    assert (layer(graphs[0])[1][:, 0] - squares / (1 + squares)).abs().max() < 1e-6
+    assert layer(graphs[1])[1][:, 0].abs().max() < 1e-6  # an atom of copper is the centroid of its neighbours
+    _, both = layer(Batch.from_data_list(graphs[:2]))
+    assert (both - torch.cat([layer(data)[1] for data in graphs[:2]])).abs().max() < 1e-6
 
 
 def test_a_symmetry_that_leaves_every_node_in_place_cannot_be_seen():
@@ -394,7 +460,7 @@ def test_an_atom_at_the_centroid_and_one_without_edges():
 
 def test_errors_and_repr():
     layer = BreakingEdgeInvariants("1o+1e+0o")
-    assert repr(layer) == "BreakingEdgeInvariants(1x1o+1x1e+1x0o, dim_edge=5, dim_node=3)"
+    assert repr(layer) == "BreakingEdgeInvariants(1x1o+1x1e+1x0o, dim_edge=5, dim_node=4)"
     data = graph(irreps="1o+1e+0o")
     layer = layer.double()
     data.breaking_irreps = "1x1o"
