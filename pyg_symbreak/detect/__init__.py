@@ -1,9 +1,16 @@
 """Which symmetry an input has: molecules, crystals, graphs."""
 
+from typing import Any
+
+import numpy as np
+import torch
+
 from pyg_symbreak.detect._detect import approximate_symmetries, detect_symmetries, detect_symmetry
 from pyg_symbreak.detect._graph_symmetry import GraphSymmetry, PermutationGroup
 from pyg_symbreak.detect._symmetrize import symmetrize
 from pyg_symbreak.detect._symmetry import SpaceGroup, Symmetry
+from pyg_symbreak.groups import PointGroup
+from pyg_symbreak.groups._catalog import Standard
 
 __all__ = [
     "GraphSymmetry",
@@ -15,3 +22,10 @@ __all__ = [
     "detect_symmetry",
     "symmetrize",
 ]
+
+# What a symmetry is made of, so that data sets that hold some are loaded with torch.load(weights_only=True).
+_array: Any = np.empty(0).__reduce__()[0]
+torch.serialization.add_safe_globals([GraphSymmetry, PermutationGroup, PointGroup, SpaceGroup, Standard, Symmetry])
+torch.serialization.add_safe_globals(
+    [_array, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in (float, int, bool))]
+)

@@ -75,6 +75,16 @@ def test_saved_and_loaded(tmp_path):
     check(torch.load(tmp_path / "data.pt", weights_only=False), "CH4")
 
 
+def test_loaded_without_trust(tmp_path):
+    """PyG loads data sets with weights_only=True first, and warns where that fails."""
+    square = torch.tensor([[0, 1, 1, 2, 2, 3, 3, 0], [1, 0, 2, 1, 3, 2, 0, 3]])
+    crystal, graph = from_ase(bulk("Si")), Data(edge_index=square, num_nodes=4)
+    saved = [AddSymmetry()(data).symmetry for data in (*structures(), crystal, graph)]
+    torch.save(saved, tmp_path / "symmetries.pt")
+    loaded = torch.load(tmp_path / "symmetries.pt", weights_only=True)
+    assert [repr(symmetry) for symmetry in loaded] == [repr(symmetry) for symmetry in saved]
+
+
 def test_subgraph_keeps_the_labels_of_its_nodes():
     data = structures()[2]
     data.edge_index = torch.tensor([[0, 1], [1, 0]])
