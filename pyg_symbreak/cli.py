@@ -1,4 +1,4 @@
-"""Command line: which symmetry a structure has, which sets break it, and what a target asks for."""
+"""Command line: which symmetry a structure has, which sets break it, what a target asks for; relaxing and training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Tell which symmetry a structure has, which objects break it, and what a target asks for.",
+    help="Symmetry of structures: which it is, what breaks it, what a target asks for; relax and train across it.",
 )
 
 
