@@ -13,6 +13,8 @@ __all__ = ["LatticeKernel", "canonicalize_lattice", "lattice_action", "lattice_p
 
 TIE = 1e-9
 """Difference, relative to the norms, up to which two energies are equal."""
+ROUND_OFF = 1e-14
+"""The same, relative to the norms with the means."""
 
 PointAction = Callable[[Tensor, int], Tensor]
 
@@ -56,7 +58,7 @@ class LatticeKernel:
         """The canonical form [C, L, L], the same for all g·x."""
         pattern = _pattern(self._field)
         moved = lattice_action(self.elements[0], pattern, self._point)
-        inverse = _elements(-_overlaps(moved, pattern, self._point))[0]
+        inverse = _nearest(moved, pattern, self._point)[0]
         return lattice_action(inverse, self._field, self._point)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
@@ -70,8 +72,9 @@ class LatticeKernel:
 def canonicalize_lattice(field: Tensor, point: PointAction = lattice_points) -> LatticeKernel:
     r"""The canonical form of a field on a periodic square lattice under p4m, and the elements that lead back to it.
 
-    The elements h are those of least energy :math:`-\langle h w, x \rangle`, with w a fixed field without symmetry;
-    of 8 L² elements all that are in the symmetry of the field tie.
+    The elements h are those of least energy :math:`-\langle h w, x \rangle`, with w a fixed field without symmetry:
+    least for the means of the channels, and among those least for what the field is besides. Of 8 L² elements all
+    that are in the symmetry of the field tie.
 
     Parameters
     ----------
@@ -100,7 +103,7 @@ def canonicalize_lattice(field: Tensor, point: PointAction = lattice_points) -> 
     if field.dim() != 3 or field.shape[1] != field.shape[2] or not field.isfinite().all():
         raise ValueError(f"field must be finite numbers [C, L, L] on a square lattice, got shape {list(field.shape)}")
     x = field.detach().cpu().double()
-    return LatticeKernel(_elements(-_overlaps(_pattern(x), x, point)), field, point)
+    return LatticeKernel(_nearest(_pattern(x), x, point), field, point)
 
 
 def _pattern(field: Tensor) -> Tensor:
@@ -108,13 +111,18 @@ def _pattern(field: Tensor) -> Tensor:
     return torch.randn(field.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
+def _nearest(pattern: Tensor, field: Tensor, point: PointAction) -> Tensor:
+    """The elements (k, a, b) of greatest overlap [n, 3]: of the means, then, where those tie, of the rest."""
+    means = [x.mean((1, 2), keepdim=True).expand_as(x) for x in (pattern, field)]
+    norms = pattern.norm() * field.norm()
+    tied = torch.ones(8, *field.shape[1:], dtype=torch.bool)
+    for p, x in (means, (pattern - means[0], field - means[1])):
+        overlaps = _overlaps(p, x, point).masked_fill(~tied, -torch.inf)
+        tied &= overlaps >= overlaps.max() - TIE * p.norm() * x.norm() - ROUND_OFF * norms
+    return tied.nonzero()
+
+
 def _overlaps(pattern: Tensor, field: Tensor, point: PointAction) -> Tensor:
-    """⟨h·pattern, field⟩ for all h = (k, a, b), relative to the norms, [8, L, L]."""
+    """⟨h·pattern, field⟩ for all h = (k, a, b), [8, L, L]."""
     moved = torch.fft.fft2(torch.stack([point(pattern, k) for k in range(8)]))
-    overlaps = torch.fft.ifft2((torch.fft.fft2(field) * moved.conj()).sum(1)).real
-    return overlaps / (pattern.norm() * field.norm()).clamp(min=1e-300)
-
-
-def _elements(energies: Tensor) -> Tensor:
-    """The elements (k, a, b) of least energy [8, L, L]."""
-    return (energies <= energies.min() + TIE).nonzero()
+    return torch.fft.ifft2((torch.fft.fft2(field) * moved.conj()).sum(1)).real

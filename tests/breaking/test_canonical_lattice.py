@@ -52,6 +52,30 @@ def test_ties_are_the_symmetry(name):
         assert torch.equal(canonicalize_lattice(lattice_action(g, x, point), point).canonical, kernel.canonical)
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.1, 1e6])
+@pytest.mark.parametrize("name", ["random", "stripes", "one site", "two sites", "constant"])
+def test_a_large_mean_hides_nothing(name, offset):
+    two = torch.zeros(1, L, L, dtype=torch.float64)
+    two[0, 1, 2], two[0, 3, 3] = 1e-3, 2e-3
+    x, point, _ = {**FIELDS, "two sites": (two, lattice_points, 1)}[name]
+    x = x.double() + offset
+    order = sum(torch.equal(lattice_action(g, x, point), x) for g in ELEMENTS)
+    kernel = canonicalize_lattice(x, point)
+    assert kernel.order == order
+    for g in ELEMENTS[::7]:
+        assert torch.equal(canonicalize_lattice(lattice_action(g, x, point), point).canonical, kernel.canonical)
+
+
+@pytest.mark.parametrize("offset", [(0.1, 0.1), (1e6, 1e6), (1e6, -1e6), (1e6, 2e6)])
+def test_a_large_mean_on_bonds_hides_nothing(offset):
+    x = 1e-3 * RANDOM.double() + constant(*offset).double()
+    kernel = canonicalize_lattice(x, bond_points)
+    assert kernel.order == 1
+    for g in ELEMENTS[::7]:
+        moved = lattice_action(g, x, bond_points)
+        assert torch.equal(canonicalize_lattice(moved, bond_points).canonical, kernel.canonical)
+
+
 @pytest.mark.parametrize("name", ["random", "stripes", "one site", "random bonds", "bonds of two kinds"])
 def test_relaxed_equivariance(name):
     """A fixed field moved by the first element of the kernel; one moved by nothing is not relaxed equivariant."""
