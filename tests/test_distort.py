@@ -12,6 +12,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.cluster import Icosahedron, Octahedron
+from ase.constraints import FixAtoms
 from ase.io import read
 from ase.optimize import BFGS, FIRE
 from ase.spacegroup import crystal
@@ -582,6 +583,13 @@ def test_reports():
     assert result.descents[1].energies[-1] == pytest.approx(result.found[1].energy)
 
 
+def test_constraints_are_refused():
+    atoms = octahedral()
+    atoms.set_constraint(FixAtoms([0]))
+    with pytest.raises(ValueError, match=r"constraints \(FixAtoms\).*atoms.set_constraint\(\)"):
+        relax(atoms, EMT())
+
+
 def test_same_structure():
     a = molecule("CH3CH2OH")
     mirrored = Atoms(a.numbers, a.positions * [1, 1, -1])
@@ -593,5 +601,12 @@ def test_same_structure():
     swapped.numbers[[0, 2]] = swapped.numbers[[2, 0]]
     assert not same_structure(a, swapped)
     assert same_structure(Atoms("He"), Atoms("He", [[1, 2, 3]]))
+    assert not same_structure(Atoms("He"), Atoms("Ne"))
+    assert not same_structure(a, a[1:])
+    for other in ("CN", "NO"):
+        assert not same_structure(Atoms("CO", [(0, 0, 0), (0, 0, 1.1)]), Atoms(other, [(0, 0, 0), (0, 0, 1.1)]))
+    salts = [bulk(name, "rocksalt", a=5.6) for name in ("NaCl", "NaBr")]
+    assert same_structure(salts[0], salts[0])
+    assert not same_structure(*salts)
     line = molecule("C2H2")
     assert same_structure(line, shuffled(line, 17))

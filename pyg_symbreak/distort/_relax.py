@@ -199,7 +199,7 @@ def relax(
     Parameters
     ----------
     x : Data or ase.Atoms
-        Molecule, crystal or slab; the cell is not relaxed, and constraints of an Atoms are not kept.
+        Molecule, crystal or slab, without constraints; the cell is not relaxed.
     calculator : ase.calculators.calculator.Calculator
         Any that gives energy and forces.
     along : "unstable" or sequence of Distortion
@@ -225,7 +225,7 @@ def relax(
     Raises
     ------
     ValueError, TypeError
-        As :func:`pyg_symbreak.detect.detect_symmetry`.
+        As :func:`pyg_symbreak.detect.detect_symmetry`; the Atoms have constraints.
     RuntimeError
         The relaxation that keeps all symmetry does not converge.
 
@@ -246,6 +246,12 @@ def relax(
     >>> [(s.symmetry.schoenflies, round(s.energy, 2), s.is_minimum) for s in result.found]
     [('Dinfh', 4.59, False), ('D3h', 4.05, True)]
     """
+    if isinstance(x, Atoms) and x.constraints:
+        kinds = ", ".join(type(constraint).__name__ for constraint in x.constraints)
+        raise ValueError(
+            f"the Atoms have constraints ({kinds}), which the relaxations would not heed: remove them with "
+            "atoms.set_constraint() to relax all atoms"
+        )
     return _Search(calculator, amplitude, optimizer, fmax, steps, progress).run(x, along, generations, symprec)
 
 
@@ -428,9 +434,11 @@ class _Symmetric(FixConstraint):
 def same_structure(a: Atoms, b: Atoms) -> bool:
     """Whether an isometry and a renumbering carry one structure to the other, nearly.
 
-    Two molecules, or two crystals in the same cell. Of atoms that correspond none is further from its partner than
-    0.05 of the nearest-neighbour distance.
+    Two molecules, or two crystals in the same cell. Atoms that correspond are of one element, and none is further from
+    its partner than 0.05 of the nearest-neighbour distance.
     """
+    if sorted(a.numbers) != sorted(b.numbers) or (a.pbc != b.pbc).any():
+        return False
     tolerance = SAME_PLACE * nearest_neighbor_distance(a)
     if a.pbc.any():
         return _same_crystal(a, b, tolerance)
@@ -470,7 +478,7 @@ def _same_molecule(a: Atoms, b: Atoms, tolerance: float) -> bool:
             rotation = _isometry(x[[p, q]], y[[s, t]], handed)
             for _ in range(2):  # the second time with the isometry that is best for all atoms
                 distance = np.linalg.norm((x @ rotation.T)[:, None] - y, axis=2)
-                rows, columns = linear_sum_assignment(np.where(different, 1e6, distance**2))
+                rows, columns = linear_sum_assignment(np.where(different, np.inf, distance**2))
                 if distance[rows, columns].max() < tolerance:
                     return True
                 rotation = _isometry(x, y[columns], handed)
