@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyg_symbreak.groups import Representation
 from pyg_symbreak.nn._constants import ConstantsMixin
@@ -39,7 +39,7 @@ class GroupAction(ConstantsMixin):
         return torch.cat(pieces, dim=-1)
 
 
-class FiniteCanonicalizer(nn.Module):
+class FiniteCanonicalizer(ConstantsMixin):
     r"""The inversion kernel of a finite group on a representation: h with :math:`\rho(h)^{-1} x` in canonical form.
 
     The canonical form of x is the point of its orbit whose coordinates in a fixed generic basis come first in
@@ -57,8 +57,13 @@ class FiniteCanonicalizer(nn.Module):
         Points of the orbit that differ by less than this times the largest entry of x are taken for the same. Of an
         input that is symmetric to about the tolerance only, the ties are neither all nor none of the symmetry.
 
+    Raises
+    ------
+    ValueError
+        x has another number of coordinates, or such as are not finite.
+
     Shapes:
-        - **input:** :math:`(*, D)`
+        - **input:** :math:`(*, D)`; whole numbers and truth values count as floating point numbers
         - **output:** indices of elements, :math:`(*)`
 
     Examples
@@ -77,13 +82,17 @@ class FiniteCanonicalizer(nn.Module):
         self.dim, self.order = rep.dim, rep.group.order
         self.action = GroupAction(rep)
         basis = np.linalg.qr(np.random.default_rng(0).standard_normal((rep.dim, rep.dim)))[0]
-        self.register_buffer("basis", torch.from_numpy(basis), persistent=False)
+        self.register_constant("basis", torch.from_numpy(basis), torch.empty(0))
 
     @torch.no_grad()
     def ties(self, x: Tensor) -> Tensor:
         """Which elements lead to the canonical form, bool :math:`(*, |G|)`."""
         if x.size(-1) != self.dim:
             raise ValueError(f"x has {x.size(-1)} coordinates, the representation {self.dim}")
+        if not x.is_floating_point():
+            x = x.to(self.basis)
+        if not x.isfinite().all():
+            raise ValueError("x has NaN or infinite coordinates, of which there is no canonical form")
         flat = x.reshape(-1, self.dim)
         slack = self.tolerance * flat.abs().amax(1, keepdim=True)
         all_back = self.action.inverse.expand(len(flat), -1)

@@ -1,11 +1,20 @@
 """Relaxed equivariant layers: the condition of the definition, broken symmetry, uniform answers, the two lanes."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from finite_representations import CASES, Case, chi_square_p, fixed_vectors, turned
 
-from pyg_symbreak.groups import Representation, cyclic_group, dihedral_group, symmetric_group, transversal_subgroup
+from pyg_symbreak.groups import (
+    PointGroup,
+    Representation,
+    cyclic_group,
+    dihedral_group,
+    symmetric_group,
+    transversal_subgroup,
+)
 from pyg_symbreak.nn import EquivariantLinear, EquivariantMLP, FiniteCanonicalizer, RelaxedLinear, RelaxedMLP
 
 each = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -290,12 +299,25 @@ def test_dtypes_shapes_and_loading():
     assert not torch.equal(other(x), model(x))
 
 
+def test_whole_numbers_and_truth_values():
+    for rep in (Representation.permutation(cyclic_group(3)), Representation.irreps(PointGroup("Oh"), "1o")):
+        for canonicalizer in (FiniteCanonicalizer(rep), FiniteCanonicalizer(rep).double()):
+            x = torch.tensor([[1, 0, 0], [1, 1, 1]])
+            ties = canonicalizer.ties(x.to(canonicalizer.basis))
+            for given in (x, x.int(), x.bool()):
+                assert torch.equal(canonicalizer.ties(given), ties)
+                assert canonicalizer(given).shape == (2,)
+
+
 def test_errors_and_reprs():
     ring = Representation.permutation(cyclic_group(6))
     with pytest.raises(ValueError, match="representations of different groups"):
         RelaxedLinear(ring, Representation.permutation(cyclic_group(5)))
     with pytest.raises(ValueError, match="x has 5 coordinates, the representation 6"):
         FiniteCanonicalizer(ring).ties(torch.ones(5))
+    for bad in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="x has NaN or infinite coordinates"):
+            FiniteCanonicalizer(ring)(torch.tensor([1.0, bad, 0, 0, 0, 0]))
     assert repr(RelaxedLinear(ring, ring)) == "RelaxedLinear(6, 6, bias=True)"
     assert repr(RelaxedMLP(ring, ring)) == "RelaxedMLP(6, 48, 48, 6)"
     assert repr(FiniteCanonicalizer(ring)) == "FiniteCanonicalizer(order=6, dim=6, tolerance=1e-05)"
