@@ -182,7 +182,7 @@ def test_table_is_built_once_and_goes_with_the_distinct_irreps():
 
 
 def test_same_bits_with_any_number_of_threads():
-    graphs = [example(name, generic=20) for name in ("Oh", "D6h", "Ih")]
+    graphs = [example(name) for name in ("Oh", "D6h", "Ih")] * 20
     orbits = Orbits.cat([Orbits.from_group(perms, elements) for elements, _, perms in graphs])
     x = random_features(orbits.num_nodes, "16x1o+3x2e", dtype=torch.float32)
     threads = torch.get_num_threads()
