@@ -72,7 +72,8 @@ class BreakingEdgeInvariants(ConstantsMixin):
     Shapes:
         - **input:** a :class:`~torch_geometric.data.Data` or batch with ``pos`` :math:`(|\mathcal{V}|, 3)`,
           ``edge_index`` :math:`(2, |\mathcal{E}|)`, *(optional)* ``edge_shift`` :math:`(|\mathcal{E}|, 3)` with
-          ``cell`` :math:`(B, 3, 3)`, ``pbc`` :math:`(B, 3)`, and ``breaking`` :math:`(B, D)` or :math:`(|\mathcal{V}|, D)`; an edge takes the
+          ``cell`` :math:`(B, 3, 3)`, ``pbc`` :math:`(B, 3)`, and ``breaking`` :math:`(B, D)` or
+          :math:`(|\mathcal{V}|, D)`; an edge takes the
           object of its source. Without ``breaking`` the object is zero.
         - **output:** edge scalars :math:`(|\mathcal{E}|, \text{dim\_edge})` and node scalars
           :math:`(|\mathcal{V}|, \text{dim\_node})`

@@ -383,7 +383,7 @@ def test_features_of_nodes_and_edges():
             assert torch.equal(found[key], both.canonical[key])
 
 
-@pytest.mark.parametrize("seed", (1, 2, 3))
+@pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("name", ["cycle", "Petersen"])
 def test_sampled_ranks_are_uniform(name, seed):
     """All numberings that there are come equally often, and so does the rank of one node."""
