@@ -5,7 +5,7 @@ square and a flat cluster to a flat one. ``pyg_symbreak.distort.relax`` computes
 displaces the atoms along the unstable ones so that an isotropy subgroup stays, and goes on until nothing is unstable.
 
     python examples/leave_saddle.py
-    python examples/leave_saddle.py --quantum   # the Jahn-Teller distortion of CH4+ too; needs pyscf, takes a minute
+    python examples/leave_saddle.py --quantum   # those of CH4+ and C6H6+ too; needs pyscf, takes minutes
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from pyg_symbreak.distort import Relaxation, relax
 PLAIN, DESCENT, RATTLE, CURVATURE = "#8d8d8d", "#d1495b", "#30638e", "#edae49"
 COLORS = {"Cu": "#d98e5f", "O": "#d1495b"}
 FMAX = 0.01
+CATIONS = {"CH4": "6-31g*", "C6H6": "sto-3g"}
 console = Console(width=110)
 
 
@@ -102,8 +103,8 @@ def timeline(result: Relaxation) -> tuple[list[tuple[int, int]], list[tuple[int,
     return curvatures, descents
 
 
-def methane_cation(generations: int = 2) -> Relaxation:
-    """CH4+ from the tetrahedron, with unrestricted Hartree-Fock in 6-31G*."""
+def cation(name: str, basis: str, generations: int = 2) -> Relaxation:
+    """The cation of a molecule from the molecule's symmetry, with unrestricted Hartree-Fock."""
     from pyscf import gto, scf
 
     class HartreeFock(Calculator):
@@ -112,13 +113,13 @@ def methane_cation(generations: int = 2) -> Relaxation:
         def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
             super().calculate(atoms, properties, system_changes)
             geometry = list(zip(atoms.symbols, atoms.positions, strict=True))
-            ion = gto.M(atom=geometry, charge=1, spin=1, basis="6-31g*", verbose=0)
+            ion = gto.M(atom=geometry, charge=1, spin=1, basis=basis, verbose=0)
             field = scf.UHF(ion).run(conv_tol=1e-10, max_cycle=200)
             forces = -field.nuc_grad_method().kernel() * Hartree / Bohr
             self.results = {"energy": field.e_tot * Hartree, "forces": forces}
 
-    with console.status("CH4+") as status:
-        return relax(molecule("CH4"), HartreeFock(), generations=generations, fmax=0.02, progress=status.update)
+    with console.status(f"{name}+") as status:
+        return relax(molecule(name), HartreeFock(), generations=generations, fmax=0.02, progress=status.update)
 
 
 # ------------------------------------------------------------------ output
@@ -193,7 +194,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for structures, figure and figures of merit.")] = Path(
         "results/leave_saddle"
     ),
-    quantum: Annotated[bool, typer.Option("--quantum", help="CH4+ with PySCF too.")] = False,
+    quantum: Annotated[bool, typer.Option("--quantum", help="CH4+ and C6H6+ with PySCF too.")] = False,
 ) -> None:
     """Relax symmetric structures by themselves, rattled, and along the distortions that break their symmetry."""
     start = time.perf_counter()
@@ -208,10 +209,11 @@ def main(
         found["relax"].write(out / f"structure_{number}.extxyz")
     figure(compared).savefig(out / "leave_saddle.png", dpi=100)
     if quantum:
-        ion = methane_cation()
-        ion.write(out / "methane_cation.extxyz")
-        for structure in sorted(ion.found, key=lambda s: s.energy):
-            console.print(f"CH4+  {structure}", highlight=False)
+        for name, basis in CATIONS.items():
+            ion = cation(name, basis)
+            ion.write(out / f"{name}_cation.extxyz")
+            for structure in sorted(ion.found, key=lambda s: s.energy):
+                console.print(f"{name}+  {structure}", highlight=False)
     seconds = time.perf_counter() - start
     (out / "metrics.json").write_text(json.dumps({"structures": rows, "seconds": seconds}, indent=2))
     console.print(f"Structures, figure and metrics are in {out} ({seconds:.0f} s)")

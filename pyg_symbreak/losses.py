@@ -16,8 +16,8 @@ from ase import Atoms
 from ase.geometry import minkowski_reduce
 from torch import Tensor
 from torch_geometric.data import Data
-from torch_geometric.utils import scatter
 
+from pyg_symbreak.ops import Orbits, orbit_reduce
 from pyg_symbreak.structures import apply_distortion, check_structure, from_ase, match_atoms
 
 __all__ = ["CrystalMismatch", "curie_residual", "orbit_loss", "pad_candidates", "paired_loss", "symmetrize"]
@@ -86,7 +86,7 @@ def orbit_loss(
     if batch is None:
         batch = torch.zeros(len(prediction), dtype=torch.long, device=prediction.device)
     square = (prediction[:, None] - candidates).square().mean(dim=2)
-    loss, index = scatter(square, batch, dim=0, reduce="mean").min(dim=1)
+    loss, index = orbit_reduce(square, Orbits.from_index(batch), "mean").min(dim=1)
     return (loss.mean(), index) if return_index else loss.mean()
 
 

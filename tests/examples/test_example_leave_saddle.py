@@ -48,7 +48,7 @@ def test_example(example, tmp_path, monkeypatch):
 
 def test_methane_cation(example):
     pytest.importorskip("pyscf")
-    ion = example.methane_cation(generations=1)
+    ion = example.cation("CH4", example.CATIONS["CH4"], generations=1)
     assert ion.found[0].symmetry.schoenflies == "Td"
     assert ion.found[0].unstable == ["E", "T2"]  # those that are Jahn-Teller active in a T2 state
     lowest = min(ion.found, key=lambda s: s.energy)
