@@ -610,3 +610,9 @@ def test_same_structure():
     assert not same_structure(*salts)
     line = molecule("C2H2")
     assert same_structure(line, shuffled(line, 17))
+
+
+@pytest.mark.parametrize("calculator", [None, EMT])
+def test_what_is_no_calculator_is_refused(calculator):
+    with pytest.raises(TypeError, match="calculator must be an ASE calculator"):
+        relax(molecule("CH4"), calculator)

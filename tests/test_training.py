@@ -233,7 +233,7 @@ def test_crystals_from_a_file(tmp_path):
 
 def test_bad_files(tmp_path):
     parent, target = rectangle([0.2, 0.0, 0.0])
-    with pytest.raises(ValueError, match="has 3 frames; it must hold a parent, its target"):
+    with pytest.raises(ValueError, match="holds 3 structures; it must be a parent, its target"):
         load_pairs(Config.of({"dataset": file_of_pairs(tmp_path / "a.xyz", [parent, target, parent])}))
     with pytest.raises(ValueError, match="pair 0"):
         load_pairs(Config.of({"dataset": file_of_pairs(tmp_path / "b.xyz", [parent, Atoms("H")])}))

@@ -95,7 +95,7 @@ class InversionKernel:
         """All elements; a ValueError if they are too many to list."""
         return self._moved(self.symmetry.permutations, torch.arange(len(self.symmetry.permutations)))
 
-    def sample(self, n: int, generator: torch.Generator | None = None) -> KernelElements:
+    def sample(self, n: int = 1, generator: torch.Generator | None = None) -> KernelElements:
         """Elements drawn independently and uniformly, also where they are too many to list."""
         if isinstance(self.symmetry, GraphSymmetry):
             return self._moved(self.symmetry.group.sample(n, generator), None)

@@ -61,7 +61,7 @@ class LatticeKernel:
         inverse = _nearest(moved, pattern, self._point)[0]
         return lattice_action(inverse, self._field, self._point)
 
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, n: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """Elements drawn independently and uniformly, long [n, 3]."""
         return self.elements[torch.randint(self.order, (n,), generator=generator)]
 

@@ -168,6 +168,8 @@ def number_rows(columns: list[np.ndarray], count: int) -> np.ndarray:
 
 def _check_resolution(x: Data | Atoms, reach: float, symprec: float) -> None:
     """Raise ValueError if the numbers that hold the positions are coarser than the tolerance."""
+    if isinstance(x, Data) and not x.pos.is_floating_point():
+        raise ValueError(f"pos is of {x.pos.dtype}: positions in Å are floating point numbers, use pos.double()")
     epsilon = torch.finfo(torch.float64 if isinstance(x, Atoms) else x.pos.dtype).eps
     if 8 * epsilon * reach > symprec:
         raise ValueError(

@@ -257,6 +257,8 @@ def relax(
 
 class _Search:
     def __init__(self, calculator, amplitude, optimizer, fmax, steps, progress):
+        if isinstance(calculator, type) or not hasattr(calculator, "get_forces"):
+            raise TypeError(f"calculator must be an ASE calculator such as EMT(), got {calculator!r}")
         self.calculator = _Counted(calculator)
         self.amplitude, self.optimizer, self.fmax, self.steps = amplitude, optimizer, fmax, steps
         self.progress = progress

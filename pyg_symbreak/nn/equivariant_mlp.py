@@ -10,6 +10,16 @@ from pyg_symbreak.groups import Representation
 from pyg_symbreak.nn.equivariant_linear import EquivariantLinear
 
 
+def require_representations(*given: Representation) -> None:
+    """Raise a TypeError for anything else, such as irreps without a group."""
+    for rep in given:
+        if not isinstance(rep, Representation):
+            raise TypeError(
+                f"{rep!r} is not a Representation: the layers of an E-MLP are those of one finite group, such as "
+                "Representation.irreps(PointGroup('Oh'), '1o') or Representation.permutation(cyclic_group(6))"
+            )
+
+
 class EquivariantActivation(nn.Module):
     r"""An exactly equivariant nonlinearity on any representation of a finite group.
 
@@ -77,8 +87,8 @@ class EquivariantMLP(nn.Module):
 
     Raises
     ------
-    ValueError
-        The representations are of different groups.
+    ValueError, TypeError
+        The representations are of different groups, or none.
 
     Shapes:
         - **input:** :math:`(*, D_{in})`
@@ -104,6 +114,7 @@ class EquivariantMLP(nn.Module):
         act: Callable[[Tensor], Tensor] = nn.functional.silu,
     ) -> None:
         super().__init__()
+        require_representations(rep_in, rep_out)
         hidden = 8 * Representation.regular(rep_in.group) if hidden is None else hidden
         reps = [rep_in, *[hidden] * layers, rep_out]
         self.widths = [rep.dim for rep in reps]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_symbreak.groups import Representation
-from pyg_symbreak.nn.equivariant_mlp import EquivariantActivation
+from pyg_symbreak.nn.equivariant_mlp import EquivariantActivation, require_representations
 from pyg_symbreak.nn.finite_canonicalizer import FiniteCanonicalizer
 from pyg_symbreak.nn.relaxed_linear import RelaxedLinear
 
@@ -36,8 +36,8 @@ class RelaxedMLP(nn.Module):
 
     Raises
     ------
-    ValueError
-        The representations are of different groups.
+    ValueError, TypeError
+        The representations are of different groups, or none.
 
     Shapes:
         - **input:** x :math:`(*, D_{in})` and *(optional)* h :math:`(*)`, drawn if not given
@@ -63,6 +63,7 @@ class RelaxedMLP(nn.Module):
         tolerance: float = 1e-5,
     ) -> None:
         super().__init__()
+        require_representations(rep_in, rep_out)
         hidden = 8 * Representation.regular(rep_in.group) if hidden is None else hidden
         reps = [rep_in, *[hidden] * layers, rep_out]
         self.canonicalizer = FiniteCanonicalizer(rep_in, tolerance)

@@ -184,7 +184,7 @@ def _of_file(path: Path) -> tuple[list[Data], str]:
     """Pairs of frames; strain as a target if they are periodic, the energy between them if both have one."""
     frames = ase.io.read(path, ":")
     if len(frames) % 2 or not frames:
-        raise ValueError(f"{path} has {len(frames)} frames; it must hold a parent, its target, the next parent, ...")
+        raise ValueError(f"{path} holds {len(frames)} structures; it must be a parent, its target, a parent, and so on")
     pairs = list(zip(frames[::2], frames[1::2], strict=True))
     has_strain = all(parent.pbc.any() for parent, _ in pairs)
     has_energy = all(_energy(atoms) is not None for atoms in frames)

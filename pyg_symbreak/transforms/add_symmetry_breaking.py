@@ -164,6 +164,8 @@ class AddSymmetryBreaking(BaseTransform):
             "irreps": self.irreps is not None and self.strategy == "sympe",
             "scale": self.scale is not None and self.strategy != "noise",
         }
+        if self.scale is not None and self.scale <= 0:
+            raise ValueError(f"scale={self.scale} must be positive: it is the standard deviation of the noise")
         for name, given in idle.items():
             if given:
                 raise ValueError(f"{name}={getattr(self, name)!r} has no meaning with strategy={self.strategy!r}")
@@ -171,7 +173,9 @@ class AddSymmetryBreaking(BaseTransform):
     def breaking_set(self, data: Data) -> BreakingSet:
         """The set of the objects of a structure with positions, for the strategies "group" and "input"."""
         if self.strategy not in ("group", "input"):
-            raise ValueError(f"with strategy={self.strategy!r} the objects are no set of vectors of irreps")
+            raise ValueError(
+                f"with strategy={self.strategy!r} the objects are no set, and have the same irreps for all structures"
+            )
         if self.strategy == "input" and data.get("pos") is not None:
             return input_breaking_set(data, self.keep, self.irreps, self.symprec, self.features)
         group = symmetry_of(data, self.symprec, self.features).group

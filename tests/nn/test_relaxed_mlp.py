@@ -355,3 +355,9 @@ def test_transversal_of_each_symmetry_of_a_prism():
         assert (breaking(model, rep, rep, x) > 1e-2) == (len(h) > 1)
         tried += 1
     assert tried >= 8
+
+
+@pytest.mark.parametrize("kind", [EquivariantMLP, RelaxedMLP])
+def test_irreps_without_a_group_are_refused(kind):
+    with pytest.raises(TypeError, match="'1x1o' is not a Representation"):
+        kind("1x1o", "1x1o")

@@ -458,7 +458,7 @@ def test_bad_inputs():
         AddSymmetryBreaking(strategy="input", irreps="1o")(graph("cycle"))
     with pytest.raises(ValueError, match="strategy='input', 'sympe' or 'noise'"):
         AddSymmetryBreaking()(graph("cycle"))
-    with pytest.raises(ValueError, match="no set of vectors"):
+    with pytest.raises(ValueError, match="no set, and have the same irreps"):
         AddSymmetryBreaking(strategy="noise").breaking_set(structure("Td"))
     with pytest.raises(ValueError, match="objects 0 to 5"):
         AddSymmetryBreaking(strategy="input", choose=6)(structure("C3h"))
@@ -487,3 +487,15 @@ def test_features_that_transform():
     assert every.num_graphs == 6
     with pytest.raises(TypeError, match="invariant features only"):
         AddSymmetryBreaking(strategy="input", features={"field": "1o"})(data)
+
+
+def test_noise_without_a_width_is_refused():
+    for scale in (0.0, -1.0):
+        with pytest.raises(ValueError, match="must be positive"):
+            AddSymmetryBreaking(strategy="noise", scale=scale)
+
+
+def test_positions_that_are_whole_numbers_are_refused():
+    square = Data(pos=torch.tensor([[1, 0, 0], [0, 1, 0], [-1, 0, 0], [0, -1, 0]]))
+    with pytest.raises(ValueError, match=r"pos is of torch.int64: .* use pos.double\(\)"):
+        AddSymmetryBreaking()(square)
