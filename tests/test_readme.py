@@ -10,7 +10,7 @@ README = Path(__file__).parents[1] / "README.md"
 
 def test_the_code_of_the_readme():
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     names: dict = {}
     for block in blocks:
         exec(block, names)
@@ -18,6 +18,7 @@ def test_the_code_of_the_readme():
     assert names["model"](names["batch"]).shape == (15, 3)
     assert repr(names["b"]) == "BreakingSet(Oh, keep=C4v, size=6, irreps=1x1o, ideal)"
     assert names["b"].objects.shape == (6, 3)
+    assert len(names["rows"].unique(dim=0)) == len(names["signal"].unique()) == 6
     assert names["out"].shape == (12, 8)
     assert [s.symmetry.schoenflies for s in names["found"]] == ["Td"]
     assert torch.is_tensor(names["transform"](names["data"]).breaking)
