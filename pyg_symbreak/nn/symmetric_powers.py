@@ -36,7 +36,7 @@ class SymmetricPowers(ConstantsMixin):
             raise ValueError(f"the degree of the highest power must be at least 1, got {degree}")
         irreps_out = o3.Irreps(irreps_in)
         self.irreps_in = str(irreps_out)
-        self.powers = range(2, degree + 1)
+        self.powers = range(2, degree + 1 if irreps_out.dim else 2)  # nothing has no powers
         for power in self.powers:
             irreps, basis = _symmetric_power(self.irreps_in, power, lmax)
             self.register_constant(f"basis_{power}", basis, torch.empty(0))

@@ -49,7 +49,7 @@ class Distorter(nn.Module):
             hidden=config.hidden,
             lmax=config.lmax,
             layers=config.layers,
-            object_degree=config.object_degree if pairs.irreps_breaking else 1,
+            object_degree=config.object_degree,
         )
         self.register_buffer("scale_y", _scale([pair.y for pair in pairs.training]))
         self.register_buffer("scale_graph", _scale([pair.graph_y for pair in pairs.training]))

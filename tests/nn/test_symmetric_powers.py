@@ -54,3 +54,10 @@ def test_equivariant(irreps, degree):
 def test_degree_must_be_positive():
     with pytest.raises(ValueError, match="at least 1"):
         SymmetricPowers("1o", 0)
+
+
+def test_of_nothing_there_is_nothing():
+    """A network without an object is one for any degree."""
+    powers = SymmetricPowers("", 3)
+    assert powers.irreps_out == ""
+    assert powers(torch.zeros(4, 0)).shape == (4, 0)
