@@ -105,6 +105,8 @@ class EquivariantMLP(nn.Module):
     True
     """
 
+    linear: type[nn.Module] = EquivariantLinear
+
     def __init__(
         self,
         rep_in: Representation,
@@ -118,7 +120,7 @@ class EquivariantMLP(nn.Module):
         hidden = 8 * Representation.regular(rep_in.group) if hidden is None else hidden
         reps = [rep_in, *[hidden] * layers, rep_out]
         self.widths = [rep.dim for rep in reps]
-        self.linears = nn.ModuleList(EquivariantLinear(a, b) for a, b in itertools.pairwise(reps))
+        self.linears = nn.ModuleList(self.linear(a, b) for a, b in itertools.pairwise(reps))
         self.activations = nn.ModuleList(EquivariantActivation(hidden, act) for _ in range(layers))
 
     def reset_parameters(self) -> None:

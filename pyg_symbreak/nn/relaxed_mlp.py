@@ -1,18 +1,17 @@
 """Multilayer perceptron that breaks the symmetry of its input once and stays relaxed equivariant."""
 
-import itertools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from pyg_symbreak.groups import Representation
-from pyg_symbreak.nn.equivariant_mlp import EquivariantActivation, require_representations
+from pyg_symbreak.nn.equivariant_mlp import EquivariantMLP
 from pyg_symbreak.nn.finite_canonicalizer import FiniteCanonicalizer
 from pyg_symbreak.nn.relaxed_linear import RelaxedLinear
 
 
-class RelaxedMLP(nn.Module):
+class RelaxedMLP(EquivariantMLP):
     r""":class:`EquivariantMLP` with a lane in each layer that breaks the symmetry of the input.
 
     One group element h is drawn from the ties of a :class:`FiniteCanonicalizer` on the input and carried through all
@@ -53,6 +52,8 @@ class RelaxedMLP(nn.Module):
     False
     """
 
+    linear = RelaxedLinear
+
     def __init__(
         self,
         rep_in: Representation,
@@ -62,19 +63,8 @@ class RelaxedMLP(nn.Module):
         act: Callable[[Tensor], Tensor] = nn.functional.silu,
         tolerance: float = 1e-5,
     ) -> None:
-        super().__init__()
-        require_representations(rep_in, rep_out)
-        hidden = 8 * Representation.regular(rep_in.group) if hidden is None else hidden
-        reps = [rep_in, *[hidden] * layers, rep_out]
+        super().__init__(rep_in, rep_out, hidden, layers, act)
         self.canonicalizer = FiniteCanonicalizer(rep_in, tolerance)
-        self.widths = [rep.dim for rep in reps]
-        self.linears = nn.ModuleList(RelaxedLinear(a, b) for a, b in itertools.pairwise(reps))
-        self.activations = nn.ModuleList(EquivariantActivation(hidden, act) for _ in range(layers))
-
-    def reset_parameters(self) -> None:
-        """Draw all weights anew."""
-        for module in [*self.linears, *self.activations]:
-            module.reset_parameters()
 
     def forward(self, x: Tensor, h: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """Evaluate the network in the frame h, or in one drawn from the ties of x."""
@@ -82,6 +72,3 @@ class RelaxedMLP(nn.Module):
         for linear, activation in zip(self.linears, self.activations, strict=False):
             x = activation(linear(x, h))
         return self.linears[-1](x, h)
-
-    def __repr__(self) -> str:
-        return f"{self.__class__.__name__}({', '.join(map(str, self.widths))})"
