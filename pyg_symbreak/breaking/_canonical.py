@@ -7,7 +7,6 @@ Breaking", ICLR 2025, arXiv 2503.21985.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,13 +17,13 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from pyg_symbreak.detect import GraphSymmetry, Symmetry, detect_symmetry
-from pyg_symbreak.detect._crystal import _integer, _lattice, _symmetrized_cell
-from pyg_symbreak.detect._input import Features, Structure, feature, number_rows, read_structure
+from pyg_symbreak.detect import GraphSymmetry, Symmetry
+from pyg_symbreak.detect._attached import symmetry_of
+from pyg_symbreak.detect._input import Features
 
 from ._canonical_structure import Setting, canonical_setting, canonical_structure
 
-__all__ = ["InversionKernel", "KernelElements", "canonicalize", "symmetry_of"]
+__all__ = ["InversionKernel", "KernelElements", "canonicalize"]
 
 
 class KernelElements(NamedTuple):
@@ -171,99 +170,6 @@ def canonicalize(data: Data, symprec: float | Literal["auto"] = 1e-3, features: 
         return InversionKernel(symmetry, data, tuple(features), symmetry.canonical_labels, None)
     setting = canonical_setting(data, symmetry, features)
     return InversionKernel(symmetry, data, tuple(features), torch.from_numpy(setting.ranks), setting)
-
-
-def symmetry_of(
-    data: Data, symprec: float | Literal["auto"] = 1e-3, features: Features = ()
-) -> Symmetry | GraphSymmetry:
-    """The symmetry that the data carry, if its operations hold, or the detected one.
-
-    Operations hold if they carry atoms (or arcs) to such of their kind, told apart by ``z`` and the features, within
-    the tolerance that they were found with. One that was found with more features, and is smaller for that, is taken
-    as it is.
-
-    Raises
-    ------
-    ValueError
-        ``data.symmetry`` has operations that do not hold.
-    """
-    known = data.get("symmetry")
-    if known is None:
-        return detect_symmetry(data, symprec, features=features)
-    if isinstance(known, Symmetry):
-        what = "these positions, z and features"
-        holds = known.num_nodes == data.num_nodes and _still_maps_atoms(data, known, features)
-    else:
-        what = "this graph, its z and features"
-        holds = known.num_nodes == data.num_nodes and _still_maps_graph(data, known, features)
-    if not holds:
-        raise ValueError(
-            f"data.symmetry is not the symmetry of {what} any more: they were changed, or nodes renumbered or removed, "
-            "after AddSymmetry, or it did not know of these features; apply AddSymmetry again or delete data.symmetry"
-        )
-    return known
-
-
-def _still_maps_atoms(data: Data, known: Symmetry, features: Features) -> bool:
-    """Whether each operation carries each atom to one of its kind, and the lattice to itself, within its tolerance."""
-    structure = read_structure(data, features, math.inf)
-    x, rotations, permutations = structure.positions, known.rotations.numpy(), known.permutations.numpy()
-    if (structure.kinds[permutations] != structure.kinds).any():
-        return False
-    if structure.pbc.any():
-        misses = _crystal_misses(structure, known)
-    else:
-        misses = x[permutations] - x @ rotations.swapaxes(1, 2) - known.translations.numpy()[:, None]
-    worst = max(np.linalg.norm(misses, axis=-1).max(), structure.misses(rotations, permutations).max())
-    if known.continuous is not None:  # the operations listed do not say that the atoms are on the axis
-        worst = max(worst, 2 * np.linalg.norm(_off_axis(x, known), axis=1).max())
-    round_off = 1e-9 + 8 * torch.finfo(data.pos.dtype).eps * max(structure.reach, np.abs(structure.cell).max())
-    return bool(worst <= known.symprec + round_off)
-
-
-def _crystal_misses(structure: Structure, known: Symmetry) -> np.ndarray:
-    """By what each operation misses atoms and vectors of the lattice, [order, N + 3, 3] Å, as the detection counts."""
-    cell, origin = _lattice(structure)
-    rotations, inverse = known.rotations.numpy(), np.linalg.inv(cell)
-    integer = _integer(cell, rotations)
-    shifts = (known.translations.numpy() - origin + rotations @ origin) @ inverse
-    fractional = (structure.positions - origin) @ inverse
-    misses = fractional[known.permutations.numpy()] - fractional @ integer.swapaxes(1, 2) - shifts[:, None]
-    periodic = structure.pbc.sum()
-    misses[..., :periodic] -= np.round(misses[..., :periodic])
-    strain = cell @ rotations.swapaxes(1, 2) - integer.swapaxes(1, 2) @ cell
-    return np.concatenate([misses @ _symmetrized_cell(cell, integer), strain], axis=1)
-
-
-def _off_axis(positions: np.ndarray, known: Symmetry) -> np.ndarray:
-    """How far atoms on a line, [N, 3], are from its axis."""
-    assert known.kernel is not None
-    axis = known.kernel.frame[:, 2]
-    x = positions - positions.mean(0)
-    return x - np.outer(x @ axis, axis)
-
-
-def _still_maps_graph(data: Data, known: GraphSymmetry, features: Features) -> bool:
-    """Whether the graph has the arcs, in any order, that the symmetry was found of, and no finer colors and labels."""
-    assert data.edge_index is not None
-    colors, arcs, labels = known.graph
-    edges = data.edge_index.detach().cpu().numpy()
-    sizes = (known.num_nodes, edges.shape[1])
-    names = [["z"] * (data.get("z") is not None), []]
-    for name in features:
-        names["edge" in name].append(name)
-    found = [number_rows([feature(data, name, n) for name in of], n) for of, n in zip(names, sizes, strict=True)]
-    rows, expected = np.lexsort([found[1], *edges[::-1]]), np.lexsort([labels, *arcs[::-1]])
-    if not np.array_equal(edges[:, rows], arcs[:, expected]):
-        return False
-    return _refines(colors, found[0]) and _refines(labels[expected], found[1][rows])
-
-
-def _refines(finer: np.ndarray, coarser: np.ndarray) -> bool:
-    """Whether what has the same number of the one kind has the same of the other; if both divide alike, the same."""
-    pairs = np.unique(np.stack([finer, coarser]), axis=1)
-    same = len(np.unique(coarser)) == pairs.shape[1]
-    return np.array_equal(finer, coarser) if same else len(np.unique(finer)) == pairs.shape[1]
 
 
 def _canonical_graph(out: Data, data: Data, features: Sequence[str], ranks: Tensor) -> Data:

@@ -29,7 +29,7 @@ def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
         The cell is thinner than the tolerance allows, the tolerance is larger than distances between atoms allow, or
         no set of operations that fit within `symprec` is found.
     """
-    cell, origin = _lattice(structure)
+    cell, origin = lattice_of(structure)
     is_slab = not structure.pbc.all()
     thickness = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     if thickness.min() <= 4 * symprec:
@@ -95,11 +95,11 @@ def crystal_levels(structure: Structure, limit: float) -> list[Symmetry]:
 
 def crystal_displacements(structure: Structure, symmetry: Symmetry) -> np.ndarray:
     """How each atom moves when fractional coordinates are averaged over the group, [N, 3] Å in the given cell."""
-    cell, origin = _lattice(structure)
+    cell, origin = lattice_of(structure)
     periodic = structure.pbc.sum()
     inverse_cell = np.linalg.inv(cell)
     rotations, permutations = symmetry.rotations.numpy(), symmetry.permutations.numpy()
-    integer = _integer(cell, rotations)
+    integer = integer_matrices(cell, rotations)
     shifts = (symmetry.translations.numpy() - origin + rotations @ origin) @ inverse_cell
     fractional = (structure.positions - origin) @ inverse_cell
     misses = fractional[permutations] - fractional @ integer.swapaxes(1, 2) - shifts[:, None]
@@ -111,19 +111,19 @@ def symmetrize_lattice(
     structure: Structure, symmetry: Symmetry, positions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions [N, 3] and cell [3, 3] after straining positions and cell to the nearest symmetric lattice."""
-    cell, origin = _lattice(structure)
-    symmetric = _symmetrized_cell(cell, _integer(cell, symmetry.rotations.numpy()))
+    cell, origin = lattice_of(structure)
+    symmetric = symmetrized_cell(cell, integer_matrices(cell, symmetry.rotations.numpy()))
     new_cell = structure.cell.copy()
     new_cell[structure.pbc] = symmetric[: structure.pbc.sum()]
     return (positions - origin) @ np.linalg.inv(cell) @ symmetric + origin, new_cell
 
 
-def _integer(cell: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+def integer_matrices(cell: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     """Rotations [n, 3, 3] of fractional coordinates (columns), from the Cartesian ones."""
     return np.round(np.linalg.inv(cell).T @ rotations @ cell.T)
 
 
-def _lattice(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
+def lattice_of(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
     """Cell [3, 3] and origin [3]; of a slab, the third vector is a long normal."""
     pbc = structure.pbc
     if pbc.all():
@@ -175,7 +175,7 @@ def _complete(cell, fractional, kinds, periodic, integer, shifts):
     leaders = [pure[0], *(i for i in np.sort(first) if not is_identity[i])]
     if len(leaders) * len(pure) != len(integer):
         return None
-    metric_cell = _symmetrized_cell(cell, integer[leaders])
+    metric_cell = symmetrized_cell(cell, integer[leaders])
     tree = _Tree(fractional, kinds, metric_cell)
     coset_maps, translation_maps = (tree.match(integer[i], shifts[i]) for i in (leaders, pure))
     if coset_maps is None or translation_maps is None:
@@ -204,7 +204,7 @@ def _with_tensors(structure: Structure, cell: np.ndarray, found: tuple, symprec:
     if not structure.tensors:
         return found
     rotations, translations, permutations, residuals = found
-    misses, integer = structure.misses(rotations, permutations), _integer(cell, rotations)
+    misses, integer = structure.misses(rotations, permutations), integer_matrices(cell, rotations)
     for limit in np.unique(misses[misses <= symprec])[::-1]:
         chosen = np.flatnonzero(misses <= limit)
         if _is_group(integer[chosen], permutations[chosen]):
@@ -237,7 +237,7 @@ def _is_group(integer: np.ndarray, permutations: np.ndarray) -> bool:
     return True
 
 
-def _symmetrized_cell(cell: np.ndarray, integer: np.ndarray) -> np.ndarray:
+def symmetrized_cell(cell: np.ndarray, integer: np.ndarray) -> np.ndarray:
     """Cell [3, 3] nearest to the given one whose metric all the integer rotations leave as it is."""
     metric = np.einsum("gki,kl,glj->ij", integer, cell @ cell.T, integer) / len(integer)
     values, vectors = np.linalg.eigh(metric)

@@ -183,7 +183,18 @@ def graph_symmetry(data: Data, features: Features) -> GraphSymmetry:
     Raises
     ------
     ValueError
-        There are no nodes or no ``edge_index``, a feature is missing or has a direction, or the search is too long.
+        As in :func:`read_graph`, or the search is too long.
+    """
+    return _automorphisms(read_graph(data, features))
+
+
+def read_graph(data: Data, features: Features) -> Graph:
+    """Take nodes, arcs and what tells them apart, or say what is wrong with them.
+
+    Raises
+    ------
+    ValueError
+        There are no nodes or no ``edge_index``, or a feature is missing or has a direction.
     """
     edge_index = data.get("edge_index")
     if edge_index is None:
@@ -205,7 +216,7 @@ def graph_symmetry(data: Data, features: Features) -> GraphSymmetry:
     names = ["z", *at_nodes] if data.get("z") is not None else at_nodes
     colors = number_rows([feature(data, name, count) for name in names], count)
     labels = number_rows([feature(data, name, edges.shape[1]) for name in at_edges], edges.shape[1])
-    return _automorphisms((colors, np.ascontiguousarray(edges, dtype=np.int64), labels))
+    return colors, np.ascontiguousarray(edges, dtype=np.int64), labels
 
 
 def _automorphisms(graph: Graph) -> GraphSymmetry:

@@ -11,7 +11,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from pyg_symbreak.breaking._canonical import symmetry_of
+from pyg_symbreak.detect._attached import symmetry_of
 from pyg_symbreak.transforms._seeding import generator_for
 
 __all__ = ["OrbitIndividualization"]
