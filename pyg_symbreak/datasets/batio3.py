@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import torch
 from ase import Atoms
-from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.data import Data
 
+from pyg_symbreak.datasets._shipped import ShippedDataset, require_unchanged
 from pyg_symbreak.structures import from_ase, match_atoms, read_structure
 
 __all__ = ["BaTiO3"]
@@ -39,7 +38,7 @@ PHASES = {"cubic": 221, "tetragonal": 99, "orthorhombic": 38, "rhombohedral": 16
 TEMPERATURES = {"cubic": 393.0, "tetragonal": 300.0, "orthorhombic": 190.0, "rhombohedral": 15.0}
 
 
-class BaTiO3(InMemoryDataset):
+class BaTiO3(ShippedDataset):
     r"""Barium titanate: from the cubic structure to its ferroelectric phases.
 
     Each graph is the cubic five-atom crystal (:math:`Pm\bar{3}m`), and its target one domain of a phase,
@@ -103,6 +102,8 @@ class BaTiO3(InMemoryDataset):
     ('tetragonal', torch.Size([5, 3]), torch.Size([1, 3, 3]))
     """
 
+    folder = "batio3"
+
     def __init__(
         self,
         root: str | os.PathLike | None = None,
@@ -115,18 +116,7 @@ class BaTiO3(InMemoryDataset):
         if name not in ("phases", "paper"):
             raise ValueError(f'BaTiO3 has no variant {name!r}; choose "phases" or "paper"')
         self.name = name
-        self._in_memory = root is None
-        folder = None if root is None else os.fspath(root)
-        super().__init__(folder, transform, pre_transform, pre_filter, force_reload=force_reload)
-        if self._in_memory:
-            self.data, self.slices = self.collate(self._graphs())
-        else:
-            self.load(self.processed_paths[0])
-
-    @property
-    def raw_dir(self) -> str:
-        """Folder of the CIF files, part of the package."""
-        return str(files("pyg_symbreak.datasets.files") / "batio3")
+        super().__init__(root, transform, pre_transform, pre_filter, force_reload)
 
     @property
     def raw_file_names(self) -> list[str]:
@@ -139,20 +129,8 @@ class BaTiO3(InMemoryDataset):
         """Folder of the processed graphs of this variant."""
         return os.path.join(self.root, self.name, "processed")
 
-    @property
-    def processed_file_names(self) -> list[str]:
-        """File of the processed graphs."""
-        return ["data.pt"]
-
-    def _process(self) -> None:
-        if not self._in_memory:
-            super()._process()
-
-    def process(self) -> None:
-        """Write the graphs under ``root``."""
-        self.save(self._graphs(), self.processed_paths[0])
-
-    def _graphs(self) -> list[Data]:
+    def graphs(self) -> list[Data]:
+        """The cubic crystal with each phase as its target, or the pair of the paper."""
         structures = {Path(path).stem: _read(Path(path)) for path in self.raw_paths}
         if self.name == "phases":
             pairs = [(structures["cubic"], structures[phase], phase) for phase in PHASES]
@@ -162,18 +140,12 @@ class BaTiO3(InMemoryDataset):
         if self.name == "phases":
             for graph in graphs:
                 graph.temperature = graph.pos.new_tensor([TEMPERATURES[graph.phase]])
-        if self.pre_filter is not None:
-            graphs = [graph for graph in graphs if self.pre_filter(graph)]
-        if self.pre_transform is not None:
-            graphs = [self.pre_transform(graph) for graph in graphs]
         return graphs
 
 
 def _read(path: Path) -> Atoms:
     """Read a CIF file of ours and bring it to the five-atom pseudo-cubic cell."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != SHA256[path.name]:
-        raise ValueError(f"{path} was changed: its sha256 is {digest}, not {SHA256[path.name]}; reinstall the package")
+    require_unchanged(path, SHA256[path.name])
     atoms = read_structure(path)
     cell = PSEUDOCUBIC[path.stem] @ atoms.cell.array
     reduced = Atoms(atoms.numbers, positions=atoms.positions, cell=cell, pbc=True)

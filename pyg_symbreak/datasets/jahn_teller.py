@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Callable, Iterator
-from importlib.resources import files
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from ase import Atoms
 from ase.io import iread
-from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.data import Data
 
+from pyg_symbreak.datasets._shipped import ShippedDataset, require_unchanged
 from pyg_symbreak.structures import from_ase
 
 __all__ = ["JahnTeller"]
@@ -22,7 +20,7 @@ SHA256 = "67b402f108dab2f28c74160bd625dd2b64c2f45ec052cf66acd03a2ee5e93a17"
 HELD_OUT = ("SH2+", "PH3+", "SiH4+", "BF3+")
 
 
-class JahnTeller(InMemoryDataset):
+class JahnTeller(ShippedDataset):
     r"""Jahn-Teller distortions of small molecules, from quantum chemistry.
 
     Each graph is a symmetric molecule, relaxed within its symmetry :math:`S` (the parent), and its target the
@@ -104,59 +102,21 @@ class JahnTeller(InMemoryDataset):
     ('Td', 'D2d', 3, torch.Size([5, 3]))
     """
 
-    def __init__(
-        self,
-        root: str | os.PathLike | None = None,
-        transform: Callable | None = None,
-        pre_transform: Callable | None = None,
-        pre_filter: Callable | None = None,
-        force_reload: bool = False,
-    ):
-        self._in_memory = root is None
-        folder = None if root is None else os.fspath(root)
-        super().__init__(folder, transform, pre_transform, pre_filter, force_reload=force_reload)
-        if self._in_memory:
-            self.data, self.slices = self.collate(self._graphs())
-        else:
-            self.load(self.processed_paths[0])
-
-    @property
-    def raw_dir(self) -> str:
-        """Folder of the data file, part of the package."""
-        return str(files("pyg_symbreak.datasets.files") / "jahn_teller")
+    folder = "jahn_teller"
 
     @property
     def raw_file_names(self) -> list[str]:
         """The file of all structures."""
         return ["jahn_teller.xyz"]
 
-    @property
-    def processed_file_names(self) -> list[str]:
-        """File of the processed graphs."""
-        return ["data.pt"]
-
-    def _process(self) -> None:
-        if not self._in_memory:
-            super()._process()
-
-    def process(self) -> None:
-        """Write the graphs under ``root``."""
-        self.save(self._graphs(), self.processed_paths[0])
-
-    def _graphs(self) -> list[Data]:
-        graphs = [_graph(*pair) for pair in _pairs(Path(self.raw_paths[0]))]
-        if self.pre_filter is not None:
-            graphs = [graph for graph in graphs if self.pre_filter(graph)]
-        if self.pre_transform is not None:
-            graphs = [self.pre_transform(graph) for graph in graphs]
-        return graphs
+    def graphs(self) -> list[Data]:
+        """Each parent with its lowest structure."""
+        return [_graph(*pair) for pair in _pairs(Path(self.raw_paths[0]))]
 
 
 def _pairs(path: Path) -> Iterator[tuple[Atoms, Atoms]]:
     """Each parent and its lowest structure; the others of the file are left out."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if digest != SHA256:
-        raise ValueError(f"{path} was changed: its sha256 is {digest}, not {SHA256}; reinstall the package")
+    require_unchanged(path, SHA256)
     parent = None
     for atoms in iread(path, ":", format="extxyz"):
         if atoms.info["role"] == "parent":

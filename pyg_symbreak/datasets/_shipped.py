@@ -1,0 +1,72 @@
+"""Data sets whose files are part of the package."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+
+from torch_geometric.data import Data, InMemoryDataset
+
+
+class ShippedDataset(InMemoryDataset):
+    """Graphs made from files of the package: in memory, or under a root folder as in any PyG data set.
+
+    A subclass names its ``folder`` and ``raw_file_names`` and makes the graphs in ``graphs``.
+    """
+
+    folder: str
+
+    def __init__(
+        self,
+        root: str | os.PathLike | None = None,
+        transform: Callable | None = None,
+        pre_transform: Callable | None = None,
+        pre_filter: Callable | None = None,
+        force_reload: bool = False,
+    ):
+        self._in_memory = root is None
+        super().__init__(
+            None if root is None else os.fspath(root), transform, pre_transform, pre_filter, force_reload=force_reload
+        )
+        if self._in_memory:
+            self.data, self.slices = self.collate(self._prepared())
+        else:
+            self.load(self.processed_paths[0])
+
+    def graphs(self) -> list[Data]:
+        """The graphs, as the files say."""
+        raise NotImplementedError
+
+    @property
+    def raw_dir(self) -> str:
+        """Folder of the data files, part of the package."""
+        return str(files("pyg_symbreak.datasets.files") / self.folder)
+
+    @property
+    def processed_file_names(self) -> list[str]:
+        """File of the processed graphs."""
+        return ["data.pt"]
+
+    def _process(self) -> None:
+        if not self._in_memory:
+            super()._process()
+
+    def process(self) -> None:
+        """Write the graphs under ``root``."""
+        self.save(self._prepared(), self.processed_paths[0])
+
+    def _prepared(self) -> list[Data]:
+        graphs = self.graphs()
+        if self.pre_filter is not None:
+            graphs = [graph for graph in graphs if self.pre_filter(graph)]
+        if self.pre_transform is not None:
+            graphs = [self.pre_transform(graph) for graph in graphs]
+        return graphs
+
+
+def require_unchanged(path: Path, sha256: str) -> None:
+    """Raise a ValueError if a file is not the one that this version was made with."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest != sha256:
+        raise ValueError(f"{path} was changed: its sha256 is {digest}, not {sha256}; reinstall the package")
