@@ -70,7 +70,7 @@ def test_uniform_rotations_have_the_moments_of_the_haar_measure():
 
 def test_uniform_law_of_what_has_none():
     for group in (LieGroup.translations(1), LieGroup.scalings(2), LieGroup.euclidean(2)):
-        with pytest.raises(ValueError, match="compact|uniform"):
+        with pytest.raises(ValueError, match=r"compact|uniform"):
             group.sample(3)
     assert LieGroup.euclidean(2).sample(3, scale=0.1, generator=np.random.default_rng(0)).shape == (3, 3, 3)
 
