@@ -1,11 +1,18 @@
 """Sets of symmetry breaking objects, and the other ways to break symmetry."""
 
-from ._abstract import CosetBreakingSet, coset_breaking_set
-from ._analysis import SetAnalysis, analyze_set
-from ._canonical import InversionKernel, KernelElements, canonicalize
-from ._canonical_lattice import LatticeKernel, canonicalize_lattice, lattice_action, lattice_points
-from ._input import input_breaking_set
-from ._sets import BreakingSet, breaking_set, breaking_sets
+from .analysis import SetAnalysis, analyze_set
+from .canonical import (
+    InversionKernel,
+    KernelElements,
+    LatticeKernel,
+    canonicalize,
+    canonicalize_lattice,
+    lattice_action,
+    lattice_points,
+)
+from .coset import CosetBreakingSet, coset_breaking_set
+from .group_indexed import BreakingSet, breaking_set, breaking_sets
+from .input_indexed import input_breaking_set
 
 __all__ = [
     "BreakingSet",

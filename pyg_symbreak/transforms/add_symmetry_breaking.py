@@ -14,7 +14,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_symbreak.breaking import BreakingSet, breaking_set, canonicalize, input_breaking_set
-from pyg_symbreak.breaking._input import KernelObjects, Noise, frame_set, neighbor_distance, rank_table
+from pyg_symbreak.breaking.input_indexed import KernelObjects, Noise, frame_set, neighbor_distance, rank_table
 from pyg_symbreak.detect._attached import symmetry_of
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.groups._catalog import parse_symbol

@@ -15,7 +15,7 @@ from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices
 from pyg_symbreak.groups._catalog import rotation
 from pyg_symbreak.groups._finite import Subgroup
 
-from ._sets import BreakingSet, breaking_set
+from .group_indexed import BreakingSet, breaking_set
 
 __all__ = ["SetAnalysis", "analyze_set"]
 

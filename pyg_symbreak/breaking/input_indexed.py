@@ -19,9 +19,9 @@ from pyg_symbreak.detect._input import Features
 from pyg_symbreak.groups import PointGroup, irreps_matrices
 from pyg_symbreak.structures import check_structure, neighbor_pairs
 
-from ._canonical import InversionKernel, KernelElements, canonicalize
-from ._canonical_structure import DIRECTION, generic_function
-from ._sets import BreakingSet
+from .canonical.kernel import InversionKernel, KernelElements, canonicalize
+from .canonical.structures import DIRECTION, generic_function
+from .group_indexed import BreakingSet
 
 __all__ = ["frame_set", "input_breaking_set"]
 

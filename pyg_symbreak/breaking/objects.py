@@ -11,17 +11,19 @@ import numpy as np
 import torch
 from e3nn import o3
 
-from pyg_symbreak.groups import PointGroup, irreps_matrices
+from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices
 from pyg_symbreak.groups._catalog import rotation
 
 __all__ = [
     "Candidate",
+    "Solution",
     "axial_stabilizer",
     "fixed_vectors",
     "lowest_object",
     "object_candidates",
     "polyhedral_object",
     "spherical_stabilizer",
+    "transversal",
 ]
 
 Term = tuple[int, int]
@@ -41,6 +43,29 @@ class Candidate:
     def irreps(self) -> o3.Irreps:
         """The e3nn irreps of the vector."""
         return irreps_of(self.terms)
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A set in the standard orientation of the ambient group."""
+
+    candidate: Candidate
+    complement: PointGroup
+    motions: np.ndarray | None
+    normalizer: PointGroup
+    ideal: bool
+    degeneracy: float
+
+
+def transversal(group: FiniteGroup, h: tuple[int, ...], among: tuple[int, ...]) -> list[int]:
+    """One element of each left coset g·H with g in ``among``, the identity for H itself."""
+    seen = np.zeros(group.order, dtype=bool)
+    chosen = []
+    for g in sorted(among, key=lambda g: g != group.identity):
+        if not seen[g]:
+            chosen.append(int(g))
+            seen[group.table[g, list(h)]] = True
+    return chosen
 
 
 def irreps_of(terms: tuple[Term, ...]) -> o3.Irreps:

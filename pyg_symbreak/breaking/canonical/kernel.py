@@ -7,12 +7,11 @@ Breaking", ICLR 2025, arXiv 2503.21985.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
@@ -21,7 +20,8 @@ from pyg_symbreak.detect import GraphSymmetry, Symmetry
 from pyg_symbreak.detect._attached import symmetry_of
 from pyg_symbreak.detect._input import Features
 
-from ._canonical_structure import Setting, canonical_setting, canonical_structure
+from .graphs import canonical_graph
+from .structures import Setting, canonical_setting, canonical_structure
 
 __all__ = ["InversionKernel", "KernelElements", "canonicalize"]
 
@@ -87,7 +87,7 @@ class InversionKernel:
                 out[name] = self._data[name][order.to(self._data[name].device)]
         if self._setting is not None:
             return canonical_structure(out, self._data, self._setting, order)
-        return _canonical_graph(out, self._data, self._features, self._ranks)
+        return canonical_graph(out, self._data, self._features, self._ranks)
 
     @cached_property
     def elements(self) -> KernelElements:
@@ -170,15 +170,3 @@ def canonicalize(data: Data, symprec: float | Literal["auto"] = 1e-3, features: 
         return InversionKernel(symmetry, data, tuple(features), symmetry.canonical_labels, None)
     setting = canonical_setting(data, symmetry, features)
     return InversionKernel(symmetry, data, tuple(features), torch.from_numpy(setting.ranks), setting)
-
-
-def _canonical_graph(out: Data, data: Data, features: Sequence[str], ranks: Tensor) -> Data:
-    """The graph with its nodes renumbered and its edges, with their features, sorted."""
-    edges = ranks[data.edge_index.detach().cpu()]
-    at_edges = {name: data[name].detach().cpu() for name in features if "edge" in name}
-    columns = [column for value in at_edges.values() for column in value[:, None].flatten(1).T]
-    order = torch.from_numpy(np.lexsort([*(c.numpy() for c in reversed(columns)), edges[1].numpy(), edges[0].numpy()]))
-    out.edge_index = edges[:, order].to(data.edge_index.device)
-    for name, value in at_edges.items():
-        out[name] = value[order].to(data[name].device)
-    return out
