@@ -12,8 +12,8 @@ import torch
 from e3nn import o3
 
 from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices
-from pyg_symbreak.groups._catalog import rotation
 from pyg_symbreak.groups._finite import Subgroup
+from pyg_symbreak.groups.standard import rotation
 
 from .group_indexed import BreakingSet, breaking_set
 

@@ -12,7 +12,7 @@ import torch
 from e3nn import o3
 
 from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices
-from pyg_symbreak.groups._catalog import rotation
+from pyg_symbreak.groups.standard import rotation
 
 __all__ = [
     "Candidate",

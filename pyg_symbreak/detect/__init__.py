@@ -10,7 +10,7 @@ from pyg_symbreak.detect._graph_symmetry import GraphSymmetry, PermutationGroup
 from pyg_symbreak.detect._symmetrize import symmetrize
 from pyg_symbreak.detect._symmetry import SpaceGroup, Symmetry
 from pyg_symbreak.groups import PointGroup
-from pyg_symbreak.groups._catalog import Standard
+from pyg_symbreak.groups.standard import Standard
 
 __all__ = [
     "GraphSymmetry",

@@ -12,8 +12,9 @@ import numpy as np
 
 from pyg_symbreak._native import point_group_name
 
-from ._catalog import HERMANN_MAUGUIN, Standard, axis_and_angle, parse_symbol, rotation, standard
 from ._finite import FiniteGroup, Subgroup
+from .standard import Standard, axis_and_angle, rotation, standard
+from .symbols import HERMANN_MAUGUIN, parse_symbol, read_symbol
 
 __all__ = ["PointGroup"]
 
@@ -27,8 +28,9 @@ class PointGroup:
     ----------
     symbol : str
         Schoenflies (``"C4v"``, ``"D3h"``, ``"S8"``, ``"Oh"``, ``"Ih"``, any n; ``"Cinfv"``, ``"Dinfh"``, ``"SO3"``,
-        ``"O3"``, ...) or Hermann–Mauguin (the 32 crystallographic symbols, ``"m-3m"``). The group comes in its
-        standard orientation: main axis z, see :mod:`pyg_symbreak.groups._catalog`.
+        ``"O3"``, ...) or Hermann–Mauguin (``"m-3m"``, ``"-6m2"``, ``"8mm"``, ``"∞/mm"``, ...). The main axis is z. A
+        Schoenflies symbol stands in the standard orientation, see :mod:`pyg_symbreak.groups.standard`; a
+        Hermann–Mauguin symbol stands as International Tables draw it, see :mod:`pyg_symbreak.groups.symbols`.
 
     Attributes
     ----------
@@ -52,7 +54,7 @@ class PointGroup:
     """
 
     def __init__(self, symbol: str):
-        self._set(parse_symbol(symbol), np.eye(3))
+        self._set(*read_symbol(symbol))
 
     def _set(self, name: str, frame: np.ndarray, permutation: np.ndarray | None = None) -> None:
         self._name(name)
@@ -123,7 +125,7 @@ class PointGroup:
 
     @property
     def hermann_mauguin(self) -> str | None:
-        """The Hermann–Mauguin symbol of a crystallographic group, None for the others."""
+        """The Hermann–Mauguin symbol of a crystallographic group in any orientation, None for the others."""
         return next((symbol for symbol, name in HERMANN_MAUGUIN.items() if name == self.schoenflies), None)
 
     @property

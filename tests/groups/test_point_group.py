@@ -40,12 +40,6 @@ def test_elements_of_the_standard_group(name):
     assert (find(g.matrices, g.matrices[:, None] @ g.matrices) == g.table).all()
 
 
-@pytest.mark.parametrize(("symbol", "name"), CRYSTALLOGRAPHIC.items())
-def test_hermann_mauguin_symbols(symbol, name):
-    assert PointGroup(symbol) == PointGroup(name)
-    assert same_set(PointGroup(symbol).matrices, explicit(name))
-
-
 def test_there_are_32_crystallographic_groups():
     assert len(CRYSTALLOGRAPHIC) == len(set(CRYSTALLOGRAPHIC.values())) == 32
 
@@ -121,26 +115,6 @@ def test_bad_matrices():
         PointGroup.from_matrices([np.diag([1.0, -1, -1])])
     with pytest.raises(ValueError, match="not orthogonal"):
         PointGroup("C3").rotated(2 * np.eye(3))
-
-
-@pytest.mark.parametrize(
-    ("symbol", "near"),
-    [("C4w", "C4v"), ("m3n", "m-3m"), ("D_5x", "D5"), ("Dinfv", "Dinfh"), ("oh", "Oh"), ("-43n", "-43m")],
-)
-def test_unknown_symbols_name_the_nearest(symbol, near):
-    with pytest.raises(ValueError, match="nearest") as error:
-        PointGroup(symbol)
-    assert near in str(error.value).split("nearest are")[1].replace(",", "").split()
-
-
-def test_symbols_that_mean_the_same():
-    same = [("S2", "Ci"), ("C1h", "Cs"), ("S3", "C3h"), ("S5", "C5h"), ("C3i", "S6"), ("C∞v", "Cinfv"), ("m3m", "Oh")]
-    for a, b in same:
-        assert PointGroup(a) == PointGroup(b)
-    for a, b in [("C2v", "C2h"), ("D3", "C3v"), ("S4", "C4"), ("Dinf", "Cinfv")]:
-        assert PointGroup(a) != PointGroup(b)
-    with pytest.raises(ValueError, match="above 240"):
-        PointGroup("C1000v")
 
 
 @pytest.mark.parametrize("name", CONTINUOUS)

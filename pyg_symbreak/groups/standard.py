@@ -1,4 +1,4 @@
-"""The point groups in their standard orientation: symbols, generators, matrices.
+"""The point groups in their standard orientation: generators and matrices.
 
 The main axis is z. C_nv, D_n, D_nh and D_nd have their mirrors or two-fold axes at angles k·π/n from x: C_nv the
 mirror that holds x, D_n, D_nh and D_nd the two-fold axis along x. Cubic groups have their axes along x, y, z; so
@@ -7,31 +7,15 @@ have the two-fold axes of the icosahedral groups, whose five-fold axes are along
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-__all__ = ["Standard", "axis_and_angle", "parse_symbol", "rotation", "standard"]
+__all__ = ["Standard", "axis_and_angle", "rotation", "standard"]
 
-HERMANN_MAUGUIN = {
-    "1": "C1", "-1": "Ci", "2": "C2", "m": "Cs", "2/m": "C2h", "222": "D2", "mm2": "C2v", "mmm": "D2h",
-    "4": "C4", "-4": "S4", "4/m": "C4h", "422": "D4", "4mm": "C4v", "-42m": "D2d", "4/mmm": "D4h",
-    "3": "C3", "-3": "S6", "32": "D3", "3m": "C3v", "-3m": "D3d",
-    "6": "C6", "-6": "C3h", "6/m": "C6h", "622": "D6", "6mm": "C6v", "-6m2": "D3h", "6/mmm": "D6h",
-    "23": "T", "m-3": "Th", "432": "O", "-43m": "Td", "m-3m": "Oh",
-}  # fmt: skip
-_ALIASES = {
-    "2mm": "C2v", "m2m": "C2v", "-4m2": "D2d", "-62m": "D3h", "312": "D3", "321": "D3", "3m1": "C3v", "31m": "C3v",
-    "-3m1": "D3d", "-31m": "D3d", "m3": "Th", "m3m": "Oh", "-6m2": "D3h",
-    "C1h": "Cs", "C1v": "Cs", "S1": "Cs", "S2": "Ci", "C3i": "S6", "K": "SO3", "Kh": "O3", "SO(3)": "SO3", "O(3)": "O3",
-}  # fmt: skip
-_FIXED = ("C1", "Cs", "Ci", "T", "Td", "Th", "O", "Oh", "I", "Ih", "SO3", "O3")
-_AXIAL = ("Cinf", "Cinfv", "Cinfh", "Dinf", "Dinfh")
 _PATTERN = re.compile(r"(C|D|S)(\d+)(v|h|d)?")
-_MAX_N = 240
 
 MIRROR_X, MIRROR_Y, MIRROR_Z = np.diag([-1.0, 1, 1]), np.diag([1.0, -1, 1]), np.diag([1.0, 1, -1])
 C2_X = np.diag([1.0, -1, -1])
@@ -61,43 +45,6 @@ def axis_and_angle(rotations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     axes = np.where(flip[:, None], -axes, axes)
     length = np.linalg.norm(axes, axis=-1, keepdims=True)
     return np.where(angles[:, None] < 1e-6, 0.0, axes / np.maximum(length, 1e-300)), angles
-
-
-def parse_symbol(symbol: str) -> str:
-    """The Schoenflies name that a Schoenflies or Hermann–Mauguin symbol stands for.
-
-    Raises
-    ------
-    ValueError
-        The symbol is not that of a point group; the message names the nearest ones.
-    """
-    name = str(symbol).strip().replace(" ", "").replace("_", "").replace("∞", "inf")
-    if name in HERMANN_MAUGUIN:
-        return HERMANN_MAUGUIN[name]
-    name = _ALIASES.get(name, name)
-    if name in _FIXED or name in _AXIAL:
-        return name
-    match = _PATTERN.fullmatch(name)
-    if match:
-        family, n, suffix = match[1], int(match[2]), match[3]
-        if 2 <= n <= _MAX_N:
-            if (family, suffix) in {("C", None), ("C", "v"), ("C", "h"), ("D", None), ("D", "h"), ("D", "d")}:
-                return name
-            if family == "S" and suffix is None:
-                return name if n % 2 == 0 else f"C{n}h"
-        if n > _MAX_N:
-            raise ValueError(f"{symbol!r}: axes of order above {_MAX_N} are not listed; use Cinfv, Dinfh, ...")
-    known = [
-        *_FIXED,
-        *_AXIAL,
-        *HERMANN_MAUGUIN,
-        *(f"{f}{n}{s}" for f in "CD" for n in range(2, 9) for s in ("", "v", "h", "d")),
-    ]
-    known = [k for k in known if not re.fullmatch(r"C\d+d|D\d+v", k)] + [f"S{n}" for n in range(4, 13, 2)]
-    near = difflib.get_close_matches(name, known, n=4, cutoff=0.3)
-    raise ValueError(
-        f"{symbol!r} is not the symbol of a point group; the nearest are {', '.join(near) or 'C1, D3h, Oh'}"
-    )
 
 
 @dataclass(frozen=True, eq=False)
