@@ -136,11 +136,10 @@ def _hermann_mauguin(text: str) -> tuple[str, np.ndarray] | None:
     """A non-crystallographic group with one main axis, such as 5m, -82m, 12/mmm."""
     for digits in range(1, 1 + len(text)):
         match = re.fullmatch(rf"(-?)(\d{{{digits}}})(.*)", text)
-        n = int(match[2]) if match else 0
-        if n == 5 or n > 6:
-            name = _with_main_axis(n, match[1] + match[3])
-            if name:
-                return name, _about_z(np.pi / n) if match[1] + match[3] == "-m2" else np.eye(3)
+        if match and (int(match[2]) == 5 or int(match[2]) > 6):
+            n, rest = int(match[2]), match[1] + match[3]
+            if name := _with_main_axis(n, rest):
+                return name, _about_z(np.pi / n) if rest == "-m2" else np.eye(3)
     return None
 
 
