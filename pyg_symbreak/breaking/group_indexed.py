@@ -237,10 +237,8 @@ def _finite_solutions(ambient: str, s: tuple[int, ...], k: tuple[int, ...]) -> l
     engine = structure(ambient)
     group, elements = engine.group, engine.elements
     n = group.generalized_normalizer(s, k)
-    stabilizers = group.complements(n, s, k)
-    ideal = bool(stabilizers)
-    if not ideal:
-        stabilizers = [group.largest_avoiding_subgroup(n, s, k)]
+    stabilizers = group.largest_avoiding_subgroups(n, s, k)
+    ideal = len(stabilizers[0]) * len(s) == len(n) * len(k)
     normalizer = PointGroup.from_matrices(elements[list(n)])
     solutions = []
     for h in stabilizers:

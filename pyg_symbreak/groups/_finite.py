@@ -275,17 +275,26 @@ class FiniteGroup:
 
         yield from grow(tuple(sorted(k)), [g for g in frame if not in_s[g]])
 
+    def largest_avoiding_subgroups(self, n: Sequence[int], s: Sequence[int], k: Sequence[int]) -> list[Subgroup]:
+        """The largest M ≤ N with M ∩ S = K, one of each class under N; S must be normal in N.
+
+        |M| is at most |N|·|K|/|S|, and then M·S = N.
+        """
+        found: list[Subgroup] = []
+        for m in self.avoiding_subgroups(n, s, k):
+            if found and len(m) > len(found[0]):
+                found = []
+            if not found or (len(m) == len(found[0]) and not any(self.is_conjugate(m, x, under=n) for x in found)):
+                found.append(m)
+        return found
+
     def complements(self, n: Sequence[int], s: Sequence[int], k: Sequence[int]) -> list[Subgroup]:
         """All M ≤ N with M ∩ S = K and M·S = N, one for each class under N; S must be normal in N.
 
         M/K is then a complement of N_S(K)/K in N_N(K)/K. With K trivial these are the complements of S in N.
         """
-        size = len(n) * len(k) // len(s)
-        found: list[Subgroup] = []
-        for m in self.avoiding_subgroups(n, s, k):
-            if len(m) == size and not any(self.is_conjugate(m, other, under=n) for other in found):
-                found.append(m)
-        return found
+        found = self.largest_avoiding_subgroups(n, s, k)
+        return found if len(found[0]) * len(s) == len(n) * len(k) else []
 
     def largest_avoiding_subgroup(self, n: Sequence[int], s: Sequence[int], k: Sequence[int]) -> Subgroup:
         """A largest M ≤ N with M ∩ S = K; S must be normal in N. The search stops at the bound |N|·|K|/|S|."""

@@ -205,6 +205,10 @@ def test_breaking_sets_lists_one_for_each_complement():
         assert [b.irreps.dim for b in found] == sorted(b.irreps.dim for b in found)
 
 
+def height(irreps):
+    return irreps.dim, len(irreps), irreps.lmax, sum(ir.p != (-1) ** ir.l for _, ir in irreps)
+
+
 @pytest.mark.parametrize("name", ["C2v", "D2", "D3", "D3h", "D2d", "T", "Td", "Th"])
 def test_irreps_are_the_lowest(name):
     """In all lower irreps a random vector that a complement fixes is fixed by more.
@@ -215,9 +219,6 @@ def test_irreps_are_the_lowest(name):
     rng = np.random.default_rng(0)
     terms = [(l, p) for l in range(4) for p in (1, -1) if (l, p) != (0, 1)]
     sums = [c for size in (1, 2, 3) for c in itertools.combinations(terms, size)]
-
-    def height(irreps):
-        return irreps.dim, len(irreps), irreps.lmax, sum(ir.p != (-1) ** ir.l for _, ir in irreps)
 
     sums = [o3.Irreps([(1, term) for term in x]) for x in sums]
     for keep in group.subgroups()[:-1]:  # the last one is the group itself
@@ -260,6 +261,62 @@ def test_finite_parents_by_brute_force(name):
         largest = max(len(m) for m in subgroups if m <= inside and m & in_s == in_k)
         assert b.size == len(inside) / largest
         check_finite_set(b, s.matrices, k.matrices, normalizer, ideal=b.size * len(in_k) == len(in_s))
+
+
+NOT_IDEAL = {
+    "C4": 1, "S4": 1, "C4h": 4, "D4": 1, "C4v": 1, "D2d": 1, "D4h": 4, "Td": 1, "O": 1, "Oh": 4, "C8": 3, "S8": 3,
+    "C8h": 13, "D8": 3, "C8v": 3, "D4d": 3, "D8h": 13, "C6h": 0, "D6h": 0, "Th": 0, "D3d": 0, "D2h": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOT_IDEAL)
+def test_lowest_irreps_of_sets_that_are_not_ideal(name):
+    """Of all largest M ≤ N(S, K) with M ∩ S = K, in a finite parent, the lowest irreps of any, and all their classes.
+
+    A sum of irreps serves M if a random vector that M fixes is fixed by nothing else in N(S, K).
+    """
+    rng = np.random.default_rng(len(name))
+    parent = PointGroup(name).rotated(random_orthogonal(rng))
+    engine = FiniteGroup(parent.table)
+    subgroups = [set(m) for members in engine.subgroup_classes for m in members]
+    terms = [(l, p) for l in range(4) for p in (1, -1) if (l, p) != (0, 1)]
+    matrices = {t: by_harmonics(o3.Irreps([(1, t)]), parent.matrices) for t in terms}
+    sums = [c for size in (1, 2, 3) for c in itertools.combinations(terms, size)]
+    sums.sort(key=lambda c: height(o3.Irreps([(1, t) for t in c])))
+    count = 0
+    for s in parent.subgroups():
+        for k in s.subgroups():
+            found = breaking_sets(s, k, parent)
+            if found[0].ideal:
+                continue
+            count += 1
+            in_s, in_k = set(parent.indices_of(s)), set(parent.indices_of(k))
+            n = find(parent.matrices, generalized_normalizer(s.normalizer(parent).matrices, s.matrices, k.matrices))
+            fitting = [m for m in subgroups if m <= set(n.tolist()) and m & in_s == in_k]
+            largest = [sorted(m) for m in fitting if len(m) == max(map(len, fitting))]
+            classes = {frozenset(frozenset(engine.conjugation[g, m].tolist()) for g in n) for m in largest}
+            assert len(found) == len(classes)
+            assert {frozenset(parent.indices_of(b.complement)) for b in found} <= set().union(*classes)
+            assert [height(b.irreps) for b in found] == sorted(height(b.irreps) for b in found)
+            fixed = {}
+            for t in terms:
+                for i, m in enumerate(largest):
+                    v = matrices[t][m].mean(0) @ rng.standard_normal(2 * t[0] + 1)
+                    fixed[t, i] = np.abs(matrices[t] @ v - v).max(1) < 1e-9
+
+            def serves(chosen, i, n=n, fixed=fixed, largest=largest):
+                return np.all([fixed[t, i] for t in chosen], axis=0)[n].sum() == len(largest[i])
+
+            lowest = next(c for c in sums if any(serves(c, i) for i in range(len(largest))))
+            assert height(found[0].irreps) == height(o3.Irreps([(1, t) for t in lowest])), (s, k, found[0], lowest)
+            check_finite_set(found[0], s.matrices, k.matrices, s.normalizer(parent).matrices, ideal=False)
+    assert count == NOT_IDEAL[name]
+
+
+def test_c2h_in_d4h_and_c2_in_c4h():
+    assert str(breaking_set(PointGroup("C2h"), parent=PointGroup("D4h")).irreps) == "1x1o"
+    found = breaking_sets(PointGroup("C2"), parent=PointGroup("C4h"))
+    assert [str(b.irreps) for b in found] == ["1x1o", "1x1e"]
 
 
 def test_errors():
