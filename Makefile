@@ -4,7 +4,7 @@ export OMP_NUM_THREADS ?= 1
 
 SOURCES := setup.py constraints.txt $(wildcard pyg_symbreak/csrc/*)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint resolve clean
 
 # Predict the ferroelectric phases of BaTiO3 from the cubic one, every domain of each.
 demo: .venv/run
@@ -17,6 +17,10 @@ lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Whether constraints.txt can be installed by every Python on every platform.
+resolve: .venv/test
+	.ci/resolve
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
