@@ -9,7 +9,8 @@ branches off (the equivariant branching lemma; Golubitsky, Stewart & Schaeffer, 
 Bifurcation Theory II*, Springer 1988).
 """
 
-from pyg_symbreak.distort._distortions import Distortion, distortions
-from pyg_symbreak.distort._relax import Descent, Relaxation, Stationary, relax, same_structure
+from pyg_symbreak.distort.distortions import Distortion, distortions
+from pyg_symbreak.distort.equivalence import same_structure
+from pyg_symbreak.distort.relax import Descent, Relaxation, Stationary, relax
 
 __all__ = ["Descent", "Distortion", "Relaxation", "Stationary", "distortions", "relax", "same_structure"]

@@ -1,4 +1,4 @@
-"""Isotropy subgroups of a representation of a finite group, and the names of irreps of point groups."""
+"""Names of irreps of point groups after Mulliken."""
 
 from __future__ import annotations
 
@@ -6,65 +6,7 @@ import math
 
 import numpy as np
 
-from pyg_symbreak.groups import FiniteGroup, PointGroup
-
-_TOL = 1e-6
-
-
-def isotropy_subgroups(matrices: np.ndarray, group: FiniteGroup) -> list[tuple[tuple[int, ...], int, np.ndarray, bool]]:
-    """Isotropy subgroups of a real orthogonal representation without invariant vectors, up to conjugacy.
-
-    The fixed spaces of isotropy subgroups are the intersections of fixed spaces of elements, so they are
-    found by intersecting, from the whole space down.
-
-    Parameters
-    ----------
-    matrices : float64 array [order, d, d]
-    group : FiniteGroup
-
-    Returns
-    -------
-    list of (K, p, v, reversible)
-        Element indices of K; the dimension p of Fix(K); a unit vector v [d] with stabilizer K, away from the vectors
-        in Fix(K) of larger stabilizer; whether -v is an image of v. By rising p, then falling order of K.
-    """
-
-    def stabilizer(space: np.ndarray) -> tuple[int, ...]:
-        return tuple(np.flatnonzero(np.abs(matrices @ space - space).max((1, 2)) < _TOL).tolist())
-
-    whole = np.eye(matrices.shape[1])
-    classes = [(stabilizer(whole), whole)]
-    known = set(group.conjugates(classes[0][0]))
-    for _, space in classes:  # grows while it is walked through
-        _, size, right = np.linalg.svd(matrices @ space - space)
-        rank = (size > _TOL).sum(1)
-        for g in np.flatnonzero((rank > 0) & (rank < space.shape[1])):
-            smaller = space @ right[g, rank[g] :].T
-            larger = stabilizer(smaller)
-            if larger not in known:
-                known.update(group.conjugates(larger))
-                classes.append((larger, smaller))
-    found = []
-    for k, space in classes:
-        special = [matrices[list(h)].mean(0) for h in known if len(h) > len(k) and set(k) < set(h)]
-        vector = _away(space, special)
-        reversible = bool(np.abs(matrices @ vector + vector).max(1).min() < _TOL)
-        found.append((k, space.shape[1], vector, reversible))
-    return sorted(found, key=lambda item: (item[1], -len(item[0]), item[0]))
-
-
-def _away(space: np.ndarray, special: list[np.ndarray]) -> np.ndarray:
-    """Unit vector in a space [d, p] that is far from the images of some projectors [d, d]."""
-    if space.shape[1] == 1:
-        return space[:, 0]
-    rng = np.random.default_rng(3)
-    best, reach = rng.standard_normal(space.shape[1]), 4.0
-    for _ in range(80 if special else 0):  # wide at first, then narrower about the best so far
-        trial = np.concatenate([best[None], best + reach * rng.standard_normal((64, space.shape[1]))])
-        trial /= np.linalg.norm(trial, axis=1)[:, None]
-        distance = np.min([np.linalg.norm(trial @ (space.T - space.T @ p), axis=1) for p in special], axis=0)
-        best, reach = trial[np.argmax(distance)], 0.75 * reach
-    return space @ (best / np.linalg.norm(best))
+from pyg_symbreak.groups import PointGroup
 
 
 def mulliken_symbol(group: PointGroup, character: np.ndarray, fixed: np.ndarray) -> str:

@@ -1,9 +1,8 @@
-"""Displacements of a structure as a representation of its symmetry, and the distortions that break it."""
+"""Displacements of a structure as a representation of its symmetry."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -14,141 +13,11 @@ from ase.data import covalent_radii
 from torch_geometric.data import Data
 
 from pyg_symbreak.detect import Symmetry, detect_symmetry, symmetrize
-from pyg_symbreak.distort._isotropy import isotropy_subgroups, mulliken_symbol
+from pyg_symbreak.distort.mulliken import mulliken_symbol
 from pyg_symbreak.groups import FiniteGroup, PointGroup
 from pyg_symbreak.structures import neighbor_pairs, to_ase
 
 _TOL = 1e-6
-
-
-@dataclass(frozen=True, eq=False)
-class Distortion:
-    """One way to break a symmetry S: a direction in an irrep of the displacements, and the subgroup K it keeps.
-
-    Attributes
-    ----------
-    irrep : str
-        Mulliken symbol (``T2``, ``Eg``, ``A2''``); of a linear molecule ``Sigma`` or ``Pi``; ``k3(1)``, ``k6(2)``,
-        ... (dimension, number) for an irrep that breaks translations of a supercell.
-    dimension : int
-        Of the irrep, over the real numbers.
-    multiplicity : int
-        How often the irrep occurs in the displacements.
-    copy : int
-        Which of these copies the direction is in, from 0, the softest.
-    keep : PointGroup
-        Rotation parts of K, in the frame of the structure; ``label`` is that of the subgroup of S.
-    operations : tuple of int
-        K as rows of the operations of S.
-    parameters : int
-        Dimension of Fix(K) in the irrep. Above 1 the direction is one of a continuum.
-    equivalent : int or float
-        |S|/|K|, the number of directions that S makes of it; infinite for a linear molecule that bends.
-    reversible : bool
-        Whether an operation of S turns the direction into its opposite, so that both signs are alike.
-    direction : float64 array [N, 3]
-        Displacements; the largest has length 1.
-    """
-
-    irrep: str
-    dimension: int
-    multiplicity: int
-    copy: int
-    keep: PointGroup
-    operations: tuple[int, ...]
-    parameters: int
-    equivalent: int | float
-    reversible: bool
-    direction: np.ndarray
-
-    def starts(self, atoms: Atoms, amplitude: float = 0.1) -> Iterator[Atoms]:
-        """Displaced copies of a structure, one for each inequivalent sign of the direction.
-
-        Parameters
-        ----------
-        atoms : ase.Atoms
-            The structure that the distortion was found for, symmetrized.
-        amplitude : float
-            Largest displacement of an atom, as a fraction of the nearest-neighbour distance.
-        """
-        step = amplitude * nearest_neighbor_distance(atoms) * self.direction
-        for sign in (1,) if self.reversible else (1, -1):
-            out = Atoms(atoms.numbers, atoms.positions + sign * step, cell=atoms.cell, pbc=atoms.pbc)
-            out.info["distortion"] = f"{self.irrep}{'' if sign > 0 else ' reversed'} keeps {self.keep.label}"
-            yield out
-
-    def __repr__(self) -> str:
-        copy = f", copy {self.copy + 1} of {self.multiplicity}" if self.multiplicity > 1 else ""
-        return f"Distortion({self.irrep}{copy}, keeps {self.keep.label}, {self.equivalent} equivalent)"
-
-
-def distortions(
-    x: Data | Atoms, symprec: float | Literal["auto"] = 1e-3, *, copies: int | None = None
-) -> list[Distortion]:
-    """List the inequivalent ways in which displacements in one irrep break the symmetry of a structure.
-
-    For each irrep of S in the displacements [N, 3], other than the trivial one, and each isotropy subgroup K of it up
-    to conjugacy, one direction. An irrep that occurs m times is divided into m copies, which are those of a model
-    force constant matrix (springs between near atoms), softest first: one direction in each copy.
-
-    Parameters
-    ----------
-    x : Data or ase.Atoms
-        Molecule, crystal or slab. Rigid motions are no distortions; the cell of a crystal stays.
-    symprec : float or "auto"
-        Tolerance of the symmetry detection, Å.
-    copies : int, optional
-        Take at most so many copies of each irrep; all if not given.
-
-    Returns
-    -------
-    list of Distortion
-        By irrep; empty where nothing can be broken.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As :func:`pyg_symbreak.detect.detect_symmetry`.
-
-    Notes
-    -----
-    A linear molecule has a continuous group. Its displacements are along the axis or across it, and in a single irrep
-    all across are parallel up to rotations about the axis: they are taken in one plane, under the
-    subgroup D2h (C2v without inversion).
-
-    Which of the axes of C2v, D2h, C4v, D4h, ... is which in names such as B1 is told by the number of atoms on them,
-    in a crystal by its cell vectors (z is c, C2' is a or b); where that does not tell, by the orientation.
-
-    Examples
-    --------
-    >>> from ase.build import molecule
-    >>> for d in distortions(molecule("CH4"), copies=1):
-    ...     print(d.irrep, d.multiplicity, d.keep.schoenflies, d.parameters, d.equivalent)
-    E 1 D2d 1 3
-    E 1 D2 2 6
-    T2 2 C3v 1 4
-    T2 2 C2v 1 6
-    T2 2 Cs 2 12
-    T2 2 C1 3 24
-    """
-    space = Displacements(x, symprec)
-    return [d for irrep in space.irreps for d in space.distortions(irrep, copies)]
-
-
-def nearest_neighbor_distance(atoms: Atoms) -> float:
-    """Shortest distance between two atoms (or an atom and its image), Å; 1 for a single atom."""
-    if len(atoms) == 1 and not atoms.pbc.any():
-        return 1.0
-    cutoff = 3.0
-    while True:
-        i, j, shift = neighbor_pairs(atoms, cutoff)
-        if len(i):
-            vectors = atoms.positions[j] - atoms.positions[i] + shift @ atoms.cell.array
-            return float(np.linalg.norm(vectors, axis=1).min())
-        cutoff *= 2
-
-
-# ---------------------------------------------------------------------- the representation on displacements
 
 
 @dataclass(eq=False)
@@ -193,6 +62,7 @@ class Displacements:
             self.rotations, self.permutations = symmetry.rotations.numpy(), symmetry.permutations.numpy()
             self._elements = symmetry.elements.numpy()
         self._inverse = np.argsort(self.permutations, axis=1)
+        self._names: dict[tuple[int, ...], PointGroup] = {}
 
     def _take_plane(self, symmetry: Symmetry) -> None:
         """Stand D2h or C2v in for the continuous group: it has the same action on displacements in one plane."""
@@ -214,23 +84,20 @@ class Displacements:
     @cached_property
     def abstract(self) -> FiniteGroup:
         """The operations as a group: each is a rotation and a permutation."""
-        rng = np.random.default_rng(0)
-        key = rng.integers(1, 2**40, self.permutations.shape[1])  # tells permutations of one rotation apart
+        rng = np.random.default_rng(0)  # an operation is known by a random code, a sum modulo 2**64
+        place = rng.integers(2**62, size=self.permutations.shape[1])
+        turn = rng.integers(2**62, size=len(self.group.matrices))
+        codes = self.permutations @ place + turn[self._elements]
+        order = np.argsort(codes)
         rows = self.group.table[np.ix_(self._elements, self._elements)]
-        known = {
-            (int(e), int(h)): g for g, (e, h) in enumerate(zip(self._elements, self.permutations @ key, strict=True))
-        }
-        table = np.empty_like(rows)
-        for a in range(self.order):
-            hashes = self.permutations[a][self.permutations] @ key
-            table[a] = [known[e, h] for e, h in zip(rows[a].tolist(), hashes.tolist(), strict=True)]
-        return FiniteGroup(table)
+        table = np.array([self.permutations[a][self.permutations] @ place for a in range(self.order)]) + turn[rows]
+        return FiniteGroup(order[np.searchsorted(codes, table, sorter=order)])
 
     def images(self, u: np.ndarray, operations: Sequence[int] | None = None) -> np.ndarray:
         """What the operations make of displacements [k, N, 3]: [order, k, N, 3]."""
         rows = np.arange(self.order) if operations is None else np.asarray(operations)
-        turned = np.einsum("gab,kib->gkia", self.rotations[rows], u)
-        return np.take_along_axis(turned, self._inverse[rows][:, None, :, None], axis=2)
+        carried = u[:, self._inverse[rows]].swapaxes(0, 1)  # [order, k, N, 3]
+        return carried @ self.rotations[rows].swapaxes(1, 2)[:, None]
 
     @cached_property
     def basis(self) -> np.ndarray:
@@ -288,8 +155,9 @@ class Displacements:
                     break
             else:
                 sorts.append((character, [space]))
+        springs = self.average(_springs(self.atoms))
         found = [
-            self.irrep(self._name(character), np.concatenate(members), len(members[0]), _springs(self.atoms))
+            self.irrep(self._name(character), np.concatenate(members), len(members[0]), springs)
             for character, members in sorts
             if character.min() < 1 - 1e-4
         ]
@@ -299,9 +167,12 @@ class Displacements:
         return found
 
     def irrep(self, name: str, basis: np.ndarray, dimension: int, matrix: np.ndarray) -> Irrep:
-        """Divide an isotypic component, spanned by basis [m·d, N, 3], into copies that are eigenspaces of a matrix."""
+        """Divide an isotypic component, spanned by basis [m·d, N, 3], into copies: eigenspaces of a matrix.
+
+        The matrix [3N, 3N] is symmetric and commutes with the group.
+        """
         flat = basis.reshape(len(basis), -1)
-        inside, generic = flat @ self.average(matrix) @ flat.T, flat @ self._generic @ flat.T
+        inside, generic = flat @ matrix @ flat.T, flat @ self._generic @ flat.T
         split = _eigenspaces(inside)
         if any(len(u) != dimension for u in split):  # the matrix does not tell the copies apart
             split = _eigenspaces(inside + 1e-3 * np.abs(inside).max() / np.abs(generic).max() * generic)
@@ -316,49 +187,29 @@ class Displacements:
         return Irrep(name, np.array(aligned), matrices)
 
     def _matrices(self, basis: np.ndarray) -> np.ndarray:
-        return np.einsum("kia,gjia->gkj", basis, self.images(basis))
-
-    def distortions(self, irrep: Irrep, copies: int | None = None) -> list[Distortion]:
-        """One direction for each isotropy subgroup of an irrep, in each of its copies."""
-        multiplicity, dimension = irrep.basis.shape[:2]
-        groups = isotropy_subgroups(irrep.matrices, self.abstract)
-        kept = [self.named(operations) for operations, *_ in groups]
-        found = []
-        for c in range(multiplicity)[:copies]:
-            for keep, (operations, parameters, vector, reversible) in zip(kept, groups, strict=True):
-                direction = np.einsum("k,kia->ia", vector, irrep.basis[c])
-                direction /= np.linalg.norm(direction, axis=1).max()
-                whole = 2 if self.linear and irrep.name.startswith("Pi") else dimension
-                found.append(
-                    Distortion(
-                        irrep=irrep.name,
-                        dimension=whole,
-                        multiplicity=multiplicity,
-                        copy=c,
-                        keep=keep,
-                        operations=operations,
-                        parameters=parameters,
-                        equivalent=self.order // len(operations) if whole == dimension else math.inf,
-                        reversible=reversible,
-                        direction=direction,
-                    )
-                )
-        return found
+        flat = basis.reshape(len(basis), -1)
+        return flat @ self.images(basis).reshape(self.order, len(basis), -1).swapaxes(1, 2)
 
     def named(self, operations: Sequence[int]) -> PointGroup:
         """Point group of some of the operations, with the label that it has among the subgroups of S."""
         if self.linear and set(self._turns) <= set(operations):  # nothing is across the axis
             inverted = len(operations) == self.order and self.group.schoenflies == "D2h"
             return PointGroup("Dinfh" if inverted else "Cinfv").rotated(self.group.frame)
-        rows = np.unique(self._elements[list(operations)])
-        found = PointGroup.from_matrices(self.group.matrices[rows])
-        whole = FiniteGroup(self.group.table)
-        for known in self.group.subgroups():
-            if known.schoenflies == found.schoenflies and whole.is_conjugate(
-                rows.tolist(), self.group.indices_of(known)
-            ):
-                found.label, found.conjugates = known.label, known.conjugates
-        return found
+        rows = tuple(np.unique(self._elements[list(operations)]).tolist())
+        if rows not in self._names:
+            self._names[rows] = found = PointGroup.from_matrices(self.group.matrices[list(rows)])
+            for known, indices in self._subgroups:
+                if known.schoenflies == found.schoenflies and self._rotation_group.is_conjugate(rows, indices):
+                    found.label, found.conjugates = known.label, known.conjugates
+        return self._names[rows]
+
+    @cached_property
+    def _rotation_group(self) -> FiniteGroup:
+        return FiniteGroup(self.group.table)
+
+    @cached_property
+    def _subgroups(self) -> list[tuple[PointGroup, tuple[int, ...]]]:
+        return [(known, self.group.indices_of(known)) for known in self.group.subgroups()]
 
     def _name(self, character: np.ndarray) -> str:
         dimension = round(character[0])
@@ -407,3 +258,16 @@ def _springs(atoms: Atoms) -> np.ndarray:
     np.add.at(matrix, (i, j), -blocks)
     np.add.at(matrix, (i, i), blocks)
     return matrix.transpose(0, 2, 1, 3).reshape(3 * count, 3 * count)
+
+
+def nearest_neighbor_distance(atoms: Atoms) -> float:
+    """Shortest distance between two atoms (or an atom and its image), Å; 1 for a single atom."""
+    if len(atoms) == 1 and not atoms.pbc.any():
+        return 1.0
+    cutoff = 3.0
+    while True:
+        i, j, shift = neighbor_pairs(atoms, cutoff)
+        if len(i):
+            vectors = atoms.positions[j] - atoms.positions[i] + shift @ atoms.cell.array
+            return float(np.linalg.norm(vectors, axis=1).min())
+        cutoff *= 2

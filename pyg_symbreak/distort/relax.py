@@ -14,15 +14,14 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixConstraint
 from ase.optimize import BFGS
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import pdist, squareform
 from torch_geometric.data import Data
 
 from pyg_symbreak.detect import Symmetry, detect_symmetry
-from pyg_symbreak.distort._distortions import Displacements, Distortion, Irrep, nearest_neighbor_distance
-from pyg_symbreak.distort._isotropy import isotropy_subgroups
+from pyg_symbreak.distort.displacements import Displacements, Irrep, nearest_neighbor_distance
+from pyg_symbreak.distort.distortions import Distortion, directions
+from pyg_symbreak.distort.equivalence import SAME_PLACE, same_structure
+from pyg_symbreak.distort.isotropy import isotropy_subgroups
 from pyg_symbreak.groups import PointGroup
-from pyg_symbreak.structures import match_atoms
 
 STEP = 0.01
 """Largest displacement, Å, of the finite differences of forces."""
@@ -30,8 +29,6 @@ UNSTABLE = -0.01
 """Curvatures below this, eV/Å², are unstable."""
 SAME_ENERGY = 5e-3
 """Relaxed structures whose energies, eV, differ by more are different."""
-SAME_PLACE = 0.05
-"""Of equal structures no two atoms are further apart, as a fraction of the nearest-neighbour distance."""
 
 
 @dataclass(eq=False)
@@ -317,7 +314,7 @@ class _Search:
             self._tell(f"{parent.symmetry.schoenflies}: curvatures in {irrep.name}")
             modes, curvatures = self._curvatures(space, irrep)
             parent.curvatures.append((irrep.name, float(curvatures.min())))
-            found = space.distortions(modes, int((curvatures < UNSTABLE).sum()))
+            found = directions(space, modes, int((curvatures < UNSTABLE).sum()))
             least = min((way.parameters for way in found), default=0)
             ways += [(float(curvatures[way.copy]), way) for way in found if way.parameters == least]
         parent.curvature_calls = self.calculator.calls - before
@@ -343,7 +340,9 @@ class _Search:
         flat = irrep.basis.reshape(multiplicity * dimension, -1)
         modes, answers = (space.images(np.array(u)).reshape(-1, 3 * count) @ flat.T for u in (displaced, response))
         inside = np.linalg.lstsq(modes, answers, rcond=None)[0]  # the images of the modes span all copies
-        constants = flat.T @ (inside + inside.T) @ flat / 2
+        blocks = (inside + inside.T).reshape(multiplicity, dimension, multiplicity, dimension) / 2
+        blocks = np.einsum("gab,ibjd,gcd->iajc", irrep.matrices, blocks, irrep.matrices, optimize=True) / space.order
+        constants = flat.T @ blocks.reshape(len(flat), -1) @ flat
         split = space.irrep(irrep.name, irrep.basis.reshape(-1, count, 3), dimension, constants)
         copies = split.basis.reshape(multiplicity, dimension, -1)
         return split, np.einsum("cdi,ij,cdj->c", copies, constants, copies) / dimension
@@ -428,66 +427,3 @@ class _Symmetric(FixConstraint):
 
     def adjust_forces(self, atoms, forces):
         forces[:] = (self.projector @ forces.ravel()).reshape(-1, 3)
-
-
-# ---------------------------------------------------------------------- equal structures
-
-
-def same_structure(a: Atoms, b: Atoms) -> bool:
-    """Whether an isometry and a renumbering carry one structure to the other, nearly.
-
-    Two molecules, or two crystals in the same cell. Atoms that correspond are of one element, and none is further from
-    its partner than 0.05 of the nearest-neighbour distance.
-    """
-    if sorted(a.numbers) != sorted(b.numbers) or (a.pbc != b.pbc).any():
-        return False
-    tolerance = SAME_PLACE * nearest_neighbor_distance(a)
-    if a.pbc.any():
-        return _same_crystal(a, b, tolerance)
-    return _same_molecule(a, b, tolerance)
-
-
-def _same_crystal(a: Atoms, b: Atoms, tolerance: float) -> bool:
-    cell = a.cell.array.copy()
-    if not a.pbc.all():  # a slab: make it a crystal of slabs far apart
-        normal = a.cell.uncomplete(a.pbc).complete().array[~a.pbc][0]
-        cell[~a.pbc] = normal * (np.ptp(a.positions @ normal) + np.ptp(b.positions @ normal) + 20)
-    for rotation in _group(Atoms("H", cell=a.cell, pbc=a.pbc), 1e-3).matrices:
-        turned = Atoms(a.numbers, a.positions @ rotation.T, cell=cell, pbc=True)
-        other = Atoms(b.numbers, b.positions, cell=cell, pbc=True)
-        if np.linalg.norm(match_atoms(turned, other).displacements.numpy(), axis=1).max() < tolerance:
-            return True
-    return False
-
-
-def _same_molecule(a: Atoms, b: Atoms, tolerance: float) -> bool:
-    """Lay two atoms of a, with the centre, on each fitting pair of b; the rest must follow."""
-    x, y = a.positions - a.positions.mean(0), b.positions - b.positions.mean(0)
-    if np.abs(np.sort(pdist(x)) - np.sort(pdist(y))).max(initial=0) > 2 * tolerance:
-        return False
-    if len(a) == 1:
-        return True
-    radius = np.linalg.norm(x, axis=1)
-    area = np.linalg.norm(np.cross(x[:, None], x), axis=2)
-    p, q = np.unravel_index(area.argmax(), area.shape) if area.max() > 1e-3 else (radius.argmax(), radius.argmin())
-    length, far = np.linalg.norm(y, axis=1), squareform(pdist(y))
-    alike_p = (np.abs(length - radius[p]) < tolerance) & (b.numbers == a.numbers[p])
-    alike_q = (np.abs(length - radius[q]) < tolerance) & (b.numbers == a.numbers[q])
-    fits = np.abs(far - np.linalg.norm(x[p] - x[q])) < 2 * tolerance
-    different = a.numbers[:, None] != b.numbers
-    for s, t in np.argwhere(alike_p[:, None] & alike_q & fits):
-        for handed in (1, -1):
-            rotation = _isometry(x[[p, q]], y[[s, t]], handed)
-            for _ in range(2):  # the second time with the isometry that is best for all atoms
-                distance = np.linalg.norm((x @ rotation.T)[:, None] - y, axis=2)
-                rows, columns = linear_sum_assignment(np.where(different, np.inf, distance**2))
-                if distance[rows, columns].max() < tolerance:
-                    return True
-                rotation = _isometry(x, y[columns], handed)
-    return False
-
-
-def _isometry(x: np.ndarray, y: np.ndarray, handed: int) -> np.ndarray:
-    """Orthogonal matrix [3, 3] of a given determinant that carries points [n, 3] to others best."""
-    left, _, right = np.linalg.svd(y.T @ x)
-    return left @ np.diag([1, 1, handed * np.linalg.det(left @ right)]) @ right

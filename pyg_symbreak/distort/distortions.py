@@ -1,0 +1,158 @@
+"""Distortions that break the symmetry of a structure: one for each isotropy subgroup in its displacements."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from ase import Atoms
+from torch_geometric.data import Data
+
+from pyg_symbreak.distort.displacements import Displacements, Irrep, nearest_neighbor_distance
+from pyg_symbreak.distort.isotropy import isotropy_subgroups
+from pyg_symbreak.groups import PointGroup
+
+
+@dataclass(frozen=True, eq=False)
+class Distortion:
+    """One way to break a symmetry S: a direction in an irrep of the displacements, and the subgroup K it keeps.
+
+    Attributes
+    ----------
+    irrep : str
+        Mulliken symbol (``T2``, ``Eg``, ``A2''``); of a linear molecule ``Sigma`` or ``Pi``; ``k3(1)``, ``k6(2)``,
+        ... (dimension, number) for an irrep that breaks translations of a supercell.
+    dimension : int
+        Of the irrep, over the real numbers.
+    multiplicity : int
+        How often the irrep occurs in the displacements.
+    copy : int
+        Which of these copies the direction is in, from 0, the softest.
+    keep : PointGroup
+        Rotation parts of K, in the frame of the structure; ``label`` is that of the subgroup of S.
+    operations : tuple of int
+        K as rows of the operations of S.
+    parameters : int
+        Dimension of Fix(K) in the irrep. Above 1 the direction is one of a continuum.
+    equivalent : int or float
+        |S|/|K|, the number of directions that S makes of it; infinite for a linear molecule that bends.
+    reversible : bool
+        Whether an operation of S turns the direction into its opposite, so that both signs are alike.
+    direction : float64 array [N, 3]
+        Displacements; the largest has length 1.
+    """
+
+    irrep: str
+    dimension: int
+    multiplicity: int
+    copy: int
+    keep: PointGroup
+    operations: tuple[int, ...]
+    parameters: int
+    equivalent: int | float
+    reversible: bool
+    direction: np.ndarray
+
+    def starts(self, atoms: Atoms, amplitude: float = 0.1) -> Iterator[Atoms]:
+        """Displaced copies of a structure, one for each inequivalent sign of the direction.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            The structure that the distortion was found for, symmetrized.
+        amplitude : float
+            Largest displacement of an atom, as a fraction of the nearest-neighbour distance.
+        """
+        step = amplitude * nearest_neighbor_distance(atoms) * self.direction
+        for sign in (1,) if self.reversible else (1, -1):
+            out = Atoms(atoms.numbers, atoms.positions + sign * step, cell=atoms.cell, pbc=atoms.pbc)
+            out.info["distortion"] = f"{self.irrep}{'' if sign > 0 else ' reversed'} keeps {self.keep.label}"
+            yield out
+
+    def __repr__(self) -> str:
+        copy = f", copy {self.copy + 1} of {self.multiplicity}" if self.multiplicity > 1 else ""
+        return f"Distortion({self.irrep}{copy}, keeps {self.keep.label}, {self.equivalent} equivalent)"
+
+
+def distortions(
+    x: Data | Atoms, symprec: float | Literal["auto"] = 1e-3, *, copies: int | None = None
+) -> list[Distortion]:
+    """List the inequivalent ways in which displacements in one irrep break the symmetry of a structure.
+
+    For each irrep of S in the displacements [N, 3], other than the trivial one, and each isotropy subgroup K of it up
+    to conjugacy, one direction. An irrep that occurs m times is divided into m copies, which are those of a model
+    force constant matrix (springs between near atoms), softest first: one direction in each copy.
+
+    Parameters
+    ----------
+    x : Data or ase.Atoms
+        Molecule, crystal or slab. Rigid motions are no distortions; the cell of a crystal stays.
+    symprec : float or "auto"
+        Tolerance of the symmetry detection, Å.
+    copies : int, optional
+        Take at most so many copies of each irrep; all if not given.
+
+    Returns
+    -------
+    list of Distortion
+        By irrep; empty where nothing can be broken.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`pyg_symbreak.detect.detect_symmetry`.
+
+    Notes
+    -----
+    A linear molecule has a continuous group. Its displacements are along the axis or across it, and in a single irrep
+    all across are parallel up to rotations about the axis: they are taken in one plane, under the
+    subgroup D2h (C2v without inversion).
+
+    Which of the axes of C2v, D2h, C4v, D4h, ... is which in names such as B1 is told by the number of atoms on them,
+    in a crystal by its cell vectors (z is c, C2' is a or b); where that does not tell, by the orientation.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> for d in distortions(molecule("CH4"), copies=1):
+    ...     print(d.irrep, d.multiplicity, d.keep.schoenflies, d.parameters, d.equivalent)
+    E 1 D2d 1 3
+    E 1 D2 2 6
+    T2 2 C3v 1 4
+    T2 2 C2v 1 6
+    T2 2 Cs 2 12
+    T2 2 C1 3 24
+    """
+    space = Displacements(x, symprec)
+    return [d for irrep in space.irreps for d in directions(space, irrep, copies)]
+
+
+def directions(space: Displacements, irrep: Irrep, copies: int | None = None) -> list[Distortion]:
+    """One direction for each isotropy subgroup of an irrep, in each of its copies."""
+    multiplicity, dimension = irrep.basis.shape[:2]
+    groups = isotropy_subgroups(irrep.matrices, space.abstract)
+    kept = [space.named(operations) for operations, *_ in groups]
+    found = []
+    for c in range(multiplicity)[:copies]:
+        for keep, (operations, parameters, vector, reversible) in zip(kept, groups, strict=True):
+            direction = np.einsum("k,kia->ia", vector, irrep.basis[c])
+            direction /= np.linalg.norm(direction, axis=1).max()
+            whole = 2 if space.linear and irrep.name.startswith("Pi") else dimension
+            found.append(
+                Distortion(
+                    irrep=irrep.name,
+                    dimension=whole,
+                    multiplicity=multiplicity,
+                    copy=c,
+                    keep=keep,
+                    operations=operations,
+                    parameters=parameters,
+                    equivalent=space.order // len(operations) if whole == dimension else math.inf,
+                    reversible=reversible,
+                    direction=direction,
+                )
+            )
+    return found

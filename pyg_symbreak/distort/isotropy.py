@@ -1,0 +1,97 @@
+"""Isotropy subgroups of a real representation of a finite group."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pyg_symbreak.groups import FiniteGroup
+
+_TOL = 1e-6
+
+
+def isotropy_subgroups(matrices: np.ndarray, group: FiniteGroup) -> list[tuple[tuple[int, ...], int, np.ndarray, bool]]:
+    """Isotropy subgroups of a real orthogonal representation without invariant vectors, up to conjugacy.
+
+    The fixed spaces of isotropy subgroups are the intersections of fixed spaces of elements, so they are
+    found by intersecting, from the whole space down.
+
+    Parameters
+    ----------
+    matrices : float64 array [order, d, d]
+    group : FiniteGroup
+
+    Returns
+    -------
+    list of (K, p, v, reversible)
+        Element indices of K; the dimension p of Fix(K); a unit vector v [d] with stabilizer K; whether -v is an image
+        of v. By rising p, then falling order of K.
+
+    Notes
+    -----
+    The vector is a generic one of Fix(K): far from the vectors of larger stabilizer, and from those that an element
+    turns into their opposite where it does not do so with all of Fix(K). Both kinds fill finitely many
+    subspaces. So ``reversible`` holds for K, not for v alone.
+    """
+
+    def stabilizer(space: np.ndarray) -> tuple[int, ...]:
+        return tuple(np.flatnonzero(np.abs(matrices @ space - space).max((1, 2)) < _TOL).tolist())
+
+    whole = np.eye(matrices.shape[1])
+    classes = [(stabilizer(whole), whole)]
+    known = set(group.conjugates(classes[0][0]))
+    for _, space in classes:  # grows while it is walked through
+        for projector in _proper(_kernels(matrices @ space - space)):
+            smaller = space @ _image(projector)
+            larger = stabilizer(smaller)
+            if larger not in known:
+                known.update(group.conjugates(larger))
+                classes.append((larger, smaller))
+    found = []
+    for k, space in classes:
+        larger_groups = [matrices[list(h)].mean(0) for h in known if len(h) > len(k) and set(k) < set(h)]
+        reversals = _kernels(matrices @ space + space)
+        special = np.concatenate([space.T @ np.array(larger_groups).reshape(-1, *whole.shape) @ space, reversals])
+        vector = space @ _away(_largest(_proper(special)), space.shape[1])
+        reversible = bool(np.abs(matrices @ vector + vector).max(1).min() < _TOL)
+        found.append((k, space.shape[1], vector, reversible))
+    return sorted(found, key=lambda item: (item[1], -len(item[0]), item[0]))
+
+
+def _kernels(maps: np.ndarray) -> np.ndarray:
+    """Projectors [n, p, p] on the kernels of linear maps [n, d, p] with p at most d."""
+    _, size, right = np.linalg.svd(maps, full_matrices=False)
+    return np.einsum("nki,nk,nkj->nij", right, (size <= _TOL).astype(float), right)
+
+
+def _proper(projectors: np.ndarray) -> np.ndarray:
+    """The distinct ones [m, p, p] among projectors that are neither zero nor the identity."""
+    rank = np.trace(projectors, axis1=1, axis2=2)
+    inside = projectors[(rank > 0.5) & (rank < projectors.shape[1] - 0.5)]
+    first = np.unique(np.round(inside, 5) + 0.0, axis=0, return_index=True)[1]
+    return inside[np.sort(first)]
+
+
+def _largest(projectors: np.ndarray) -> np.ndarray:
+    """Those among distinct projectors whose image lies in that of no other."""
+    inside = np.abs(projectors @ projectors[:, None] - projectors[:, None]).max((2, 3), initial=0) < 1e-4
+    return projectors[inside.sum(1) == 1]
+
+
+def _image(projector: np.ndarray) -> np.ndarray:
+    """Orthonormal basis [p, r] of the image of a projector."""
+    values, vectors = np.linalg.eigh(projector)
+    return vectors[:, values > 0.5]
+
+
+def _away(special: np.ndarray, dimension: int) -> np.ndarray:
+    """Unit vector [p] that is far from the images of some projectors [m, p, p]."""
+    if dimension == 1:
+        return np.ones(1)
+    rng = np.random.default_rng(3)
+    best, reach = rng.standard_normal(dimension), 4.0
+    for _ in range(80 if len(special) else 0):  # wide at first, then narrower about the best so far
+        trial = np.concatenate([best[None], best + reach * rng.standard_normal((64, dimension))])
+        trial /= np.linalg.norm(trial, axis=1)[:, None]
+        nearness = np.einsum("mti,ti->mt", trial @ special, trial).max(0)  # squared cosine of the angle
+        best, reach = trial[np.argmin(nearness)], 0.75 * reach
+    return best / np.linalg.norm(best)
