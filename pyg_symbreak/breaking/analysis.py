@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from e3nn import o3
 
-from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices
-from pyg_symbreak.groups._finite import Subgroup
-from pyg_symbreak.groups.standard import rotation
+from pyg_symbreak.groups import FiniteGroup, PointGroup, Subgroup, irreps_matrices, rotation
 
 from .group_indexed import BreakingSet, breaking_set
 

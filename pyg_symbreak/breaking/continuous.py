@@ -7,9 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from pyg_symbreak.groups import FiniteGroup, PointGroup
-from pyg_symbreak.groups._point_group import structure
-from pyg_symbreak.groups.standard import axis_and_angle, rotation
+from pyg_symbreak.groups import FiniteGroup, PointGroup, axis_and_angle, rotation, structure
 
 from .objects import (
     Candidate,

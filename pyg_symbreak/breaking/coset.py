@@ -8,8 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from pyg_symbreak.groups import FiniteGroup
-from pyg_symbreak.groups._finite import Subgroup
+from pyg_symbreak.groups import FiniteGroup, Subgroup
 
 __all__ = ["CosetBreakingSet", "coset_breaking_set"]
 

@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from e3nn import o3
 
-from pyg_symbreak.groups import PointGroup, irreps_matrices
-from pyg_symbreak.groups._point_group import parent_group, require_inside, structure
+from pyg_symbreak.groups import PointGroup, irreps_matrices, parent_group, require_inside, structure
 
 from .continuous import continuous_solutions
 from .objects import Solution, cost, lowest_object, transversal

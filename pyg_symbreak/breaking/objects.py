@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from e3nn import o3
 
-from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices
-from pyg_symbreak.groups.standard import rotation
+from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices, rotation
 
 __all__ = [
     "Candidate",

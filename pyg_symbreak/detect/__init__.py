@@ -10,7 +10,6 @@ from pyg_symbreak.detect._graph_symmetry import GraphSymmetry, PermutationGroup
 from pyg_symbreak.detect._symmetrize import symmetrize
 from pyg_symbreak.detect._symmetry import SpaceGroup, Symmetry
 from pyg_symbreak.groups import PointGroup
-from pyg_symbreak.groups.standard import Standard
 
 __all__ = [
     "GraphSymmetry",
@@ -25,7 +24,7 @@ __all__ = [
 
 # What a symmetry is made of, so that data sets that hold some are loaded with torch.load(weights_only=True).
 _array: Any = np.empty(0).__reduce__()[0]
-torch.serialization.add_safe_globals([GraphSymmetry, PermutationGroup, PointGroup, SpaceGroup, Standard, Symmetry])
+torch.serialization.add_safe_globals([GraphSymmetry, PermutationGroup, PointGroup, SpaceGroup, Symmetry])
 torch.serialization.add_safe_globals(
     [_array, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in (float, int, bool))]
 )

@@ -86,8 +86,8 @@ def _symmetry(found: tuple, structure: Structure, symprec: float) -> Symmetry:
     if frame is None:
         return symmetry
     frame = np.frombuffer(frame).reshape(3, 3)
-    kernel = PointGroup._oriented("O3" if symmetry.num_nodes == 1 else "Cinfv", frame)
-    continuous = PointGroup._oriented("Dinfh", frame) if len(symmetry.permutations) == 2 else kernel
+    kernel = PointGroup("O3" if symmetry.num_nodes == 1 else "Cinfv").rotated(frame)
+    continuous = PointGroup("Dinfh").rotated(frame) if len(symmetry.permutations) == 2 else kernel
     symmetry = replace(symmetry, continuous=continuous, kernel=kernel)
     return _with_tensors(symmetry, structure, frame) if structure.tensors else symmetry
 
@@ -136,6 +136,6 @@ def _with_tensors(symmetry: Symmetry, structure: Structure, frame: np.ndarray) -
         translations=torch.from_numpy(center - listed @ center),
         permutations=permutations,
         residuals=torch.maximum(symmetry.residuals[: len(listed)], misses),
-        continuous=PointGroup._oriented(name, frame),
-        kernel=PointGroup._oriented(kernel, frame),
+        continuous=PointGroup(name).rotated(frame),
+        kernel=PointGroup(kernel).rotated(frame),
     )

@@ -79,7 +79,7 @@ class Symmetry:
         if self.continuous is not None:
             return self.continuous
         distinct = self.rotations if self._is_molecule else self.rotations[self._distinct[0]]
-        return PointGroup._of_exact(distinct.numpy())
+        return PointGroup.of_exact(distinct.numpy())
 
     @cached_property
     def elements(self) -> Tensor:
@@ -122,7 +122,7 @@ class Symmetry:
             raise IndexError(f"there is no node {node}: the structure has {self.num_nodes}")
         fixed = self.permutations[:, node] == node
         if self.continuous is None:
-            return PointGroup._of_exact(self.rotations[fixed].numpy())
+            return PointGroup.of_exact(self.rotations[fixed].numpy())
         if bool(fixed.all()):
             return self.continuous
         assert self.kernel is not None

@@ -1,19 +1,42 @@
-"""Symmetry groups: finite groups, point groups of O(3), their subgroups, normalizers and complements."""
+"""Symmetry groups: finite groups, point groups of O(3), their subgroups, normalizers and complements.
 
-from ._finite import FiniteGroup
-from ._irreps import irreps_matrices, wigner_d
-from ._point_group import PointGroup
-from ._representation import Representation, cyclic_group, dihedral_group, symmetric_group, transversal_subgroup
+All of it is numpy: matrices, tables and irreps are arrays, and importing it imports neither torch nor e3nn. What
+enters a network is a tensor, and is made by the packages above.
+"""
+
+from .finite_group import FiniteGroup, Subgroup
+from .irreps import irreps_matrices, irreps_terms, wigner_d
 from .lie import LieGroup
+from .point_group import PointGroup, parent_group, require_inside
+from .representation import (
+    Representation,
+    cyclic_group,
+    dihedral_group,
+    hom,
+    symmetric_group,
+    transversal_subgroup,
+)
+from .standard import axis_and_angle, rotation
+from .structure import structure
+from .symbols import parse_symbol
 
 __all__ = [
     "FiniteGroup",
     "LieGroup",
     "PointGroup",
     "Representation",
+    "Subgroup",
+    "axis_and_angle",
     "cyclic_group",
     "dihedral_group",
+    "hom",
     "irreps_matrices",
+    "irreps_terms",
+    "parent_group",
+    "parse_symbol",
+    "require_inside",
+    "rotation",
+    "structure",
     "symmetric_group",
     "transversal_subgroup",
     "wigner_d",

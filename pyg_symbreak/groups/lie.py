@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.linalg import expm, logm
 
-from ._point_group import PointGroup
+from .point_group import PointGroup
 
 __all__ = ["LieGroup"]
 
@@ -134,6 +133,8 @@ class LieGroup:
         a = np.asarray(coordinates, dtype=np.float64)
         if a.shape[-1:] != (self.dimension,):
             raise ValueError(f"coordinates must have shape [..., {self.dimension}], got {list(a.shape)}")
+        from scipy.linalg import expm  # takes longer to import than all of this package
+
         return expm(np.einsum("...k,kij->...ij", a, self.generators))
 
     def log(self, elements: Any) -> np.ndarray:
@@ -155,6 +156,8 @@ class LieGroup:
         values = np.linalg.eigvals(element)
         if ((np.abs(values.imag) < _CUT) & (values.real < _CUT)).any():
             raise ValueError(f"{element.round(6).tolist()} has no unique logarithm: it lies on the cut locus")
+        from scipy.linalg import logm
+
         algebra = np.real(logm(element)).ravel()
         coordinates = np.linalg.lstsq(self._flat, algebra, rcond=None)[0]
         if np.abs(self._flat @ coordinates - algebra).max() > 1e-6 * max(1.0, np.abs(algebra).max()):

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pyg_symbreak.groups import Representation
-from pyg_symbreak.groups._representation import hom
+from pyg_symbreak.groups import Representation, hom
 from pyg_symbreak.nn._constants import ConstantsMixin
 
 

@@ -16,9 +16,7 @@ from torch_geometric.transforms import BaseTransform
 from pyg_symbreak.breaking import BreakingSet, breaking_set, canonicalize, input_breaking_set
 from pyg_symbreak.breaking.input_indexed import KernelObjects, Noise, frame_set, neighbor_distance, rank_table
 from pyg_symbreak.detect._attached import symmetry_of
-from pyg_symbreak.groups import PointGroup
-from pyg_symbreak.groups._point_group import parent_group
-from pyg_symbreak.groups.symbols import parse_symbol
+from pyg_symbreak.groups import PointGroup, parent_group, parse_symbol
 from pyg_symbreak.transforms._seeding import generator_for
 from pyg_symbreak.transforms.add_symmetry import AddSymmetry
 

@@ -1,10 +1,13 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from e3nn import o3
 from explicit_groups import by_harmonics, explicit, random_orthogonal, random_rotation, turn
 
-from pyg_symbreak.groups import irreps_matrices, wigner_d
+from pyg_symbreak.groups import irreps_matrices, irreps_terms, wigner_d
 
 RNG = np.random.default_rng(0)
 POLAR = np.array([0.0, 1, 0])  # the axis of e3nn's harmonics, where Euler angles degenerate
@@ -65,3 +68,31 @@ def test_a_group_stays_a_group_in_its_irreps():
         products = (d[:, None] @ d).reshape(-1, d.shape[1] ** 2)
         nearest = np.argmax(products @ d.reshape(len(d), -1).T, axis=1)
         assert np.abs(products - d.reshape(len(d), -1)[nearest]).max() < 1e-12
+
+
+@pytest.mark.parametrize("l", range(17))
+def test_matrices_of_e3nn(l):
+    """To the accuracy of e3nn's, which come from Euler angles."""
+    ours = wigner_d(l, ROTATIONS[9:])[l]
+    theirs = o3.Irrep(l, 1).D_from_matrix(torch.from_numpy(ROTATIONS[9:])).numpy()
+    assert np.abs(ours - theirs).max() < 2e-5
+
+
+def test_terms_of_irreps_as_e3nn_reads_them():
+    for text in ("", "0e", "2x1o+0e", " 3x2e + 1o+12x10o", "1x1o+1x1o", "0x1o+2e"):
+        irreps = o3.Irreps(text)
+        expected = [(mul, (ir.l, ir.p)) for mul, ir in irreps]
+        assert irreps_terms(text) == irreps_terms(irreps) == irreps_terms(expected) == expected
+        assert irreps_matrices(text, ROTATIONS).shape == (len(ROTATIONS), irreps.dim, irreps.dim)
+    for text in ("1", "1a", "x1o", "1o,2e", "-1o", "1o+", "o1", "2x", "1oe"):
+        with pytest.raises(ValueError, match="does not name irreps"):
+            irreps_terms(text)
+
+
+def test_the_groups_import_neither_torch_nor_e3nn():
+    heavy = "torch", "e3nn", "torch_geometric", "scipy", "sympy"
+    code = "import sys; from pyg_symbreak.groups import PointGroup, wigner_d; PointGroup('Oh').subgroups()"
+    code += "; wigner_d(3, PointGroup('O').matrices)"
+    code += f"; print({{*{heavy!r}}} & {{*sys.modules}})"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert shown.strip().endswith("set()")

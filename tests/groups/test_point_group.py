@@ -1,5 +1,6 @@
 import itertools
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -180,3 +181,14 @@ def test_names_of_elements():
                 assert min(np.abs(np.linalg.matrix_power(m, k) - np.eye(3)).max() for k in range(1, fold)) > 1e-3
     shuffled = PointGroup.from_matrices(PointGroup("Td").matrices[::-1])
     assert shuffled.element_names == names[::-1]
+
+
+def test_pickled_groups_hold_their_name_and_orientation_only():
+    q = random_orthogonal(np.random.default_rng(3))
+    for group in (PointGroup("D200h").rotated(q), PointGroup("Dinfh").rotated(q), PointGroup.of_exact(explicit("Oh"))):
+        assert group.components.shape[1:] == (3, 3)
+        copy = pickle.loads(pickle.dumps(group))
+        assert copy == group
+        assert repr(copy) == repr(group)
+        assert len(pickle.dumps(PointGroup("D200h").rotated(q))) < 1000
+        assert np.array_equal(copy.components, group.components)

@@ -8,13 +8,10 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from e3nn import o3
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from ._finite import FiniteGroup, Subgroup
-from ._irreps import irreps_matrices
-from ._point_group import PointGroup
+from .finite_group import FiniteGroup, Subgroup
+from .irreps import irreps_matrices, irreps_terms
+from .point_group import PointGroup
 
 __all__ = ["Representation", "cyclic_group", "dihedral_group", "symmetric_group", "transversal_subgroup"]
 
@@ -176,7 +173,7 @@ class Representation:
         return cls._of(group, [(1, Term(group, images.shape[1], images=images))])
 
     @classmethod
-    def irreps(cls, group: FiniteGroup | PointGroup, irreps: str | o3.Irreps) -> Representation:
+    def irreps(cls, group: FiniteGroup | PointGroup, irreps: Any) -> Representation:
         """Irreps of O(3) in e3nn's basis, restricted to a point group or a group made from matrices [k, 3, 3].
 
         Raises
@@ -189,7 +186,7 @@ class Representation:
             raise ValueError("irreps are those of elements of O(3): give a PointGroup or FiniteGroup.from_matrices")
         group = _as_finite(group)
         return cls._of(
-            group, [(mul, _term(group, irreps_matrices(o3.Irreps([ir]), elements))) for mul, ir in o3.Irreps(irreps)]
+            group, [(mul, _term(group, irreps_matrices([(1, ir)], elements))) for mul, ir in irreps_terms(irreps)]
         )
 
     # ------------------------------------------------------------------ algebra
@@ -362,6 +359,9 @@ def _pair_orbits(term_in: Term, term_out: Term) -> Hom:
     assert term_in.images is not None
     assert term_out.images is not None
     size = term_out.dim * term_in.dim
+    from scipy.sparse import coo_array  # takes longer to import than all of this package
+    from scipy.sparse.csgraph import connected_components
+
     generators = term_in.group._generators(range(term_in.group.order))
     reached = [(term_out.images[g][:, None] * term_in.dim + term_in.images[g]).ravel() for g in generators]
     targets = np.concatenate([np.arange(size), *reached])

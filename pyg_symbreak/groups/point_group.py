@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from pyg_symbreak._native import point_group_name
-
-from ._finite import FiniteGroup, Subgroup
-from .standard import Standard, axis_and_angle, rotation, standard
+from .finite_group import FiniteGroup, Subgroup
+from .names import element_names
+from .orientation import TOLERANCE, nearest, place, polar, recognize, require_group
+from .standard import Standard, rotation, standard
+from .structure import SubgroupClass, structure
 from .symbols import HERMANN_MAUGUIN, parse_symbol, read_symbol
 
-__all__ = ["PointGroup"]
-
-_TOL = 1e-5  # deviation at which two elements of a group in floating point count as different
+__all__ = ["PointGroup", "parent_group", "require_inside"]
 
 
 class PointGroup:
@@ -62,7 +59,6 @@ class PointGroup:
 
     def _name(self, name: str) -> None:
         self.schoenflies = name
-        self._standard: Standard = standard(name)
         self.label = name
         self.conjugates = 1
 
@@ -72,11 +68,20 @@ class PointGroup:
         group._set(name, frame, permutation)
         return group
 
+    @property
+    def _standard(self) -> Standard:
+        return standard(self.schoenflies)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Name and orientation, without what is computed from them."""
+        kept = ("schoenflies", "label", "conjugates", "_placement", "_exact")
+        return {k: v for k, v in self.__dict__.items() if k in kept}
+
     @classmethod
-    def _of_exact(cls, matrices: np.ndarray) -> PointGroup:
+    def of_exact(cls, matrices: np.ndarray) -> PointGroup:
         """As `from_matrices`, of what is known to be a finite group to round-off; oriented when that is asked for."""
         group = cls.__new__(cls)
-        group._name(_recognize(matrices, _TOL))
+        group._name(recognize(matrices, TOLERANCE))
         group._exact = matrices
         return group
 
@@ -85,7 +90,7 @@ class PointGroup:
     @cached_property
     def _placement(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Frame, and the standard element that each position holds (None: its own)."""
-        return _place(self.schoenflies, self._exact, _TOL)
+        return place(self.schoenflies, self._exact, TOLERANCE)
 
     @property
     def frame(self) -> np.ndarray:
@@ -97,7 +102,7 @@ class PointGroup:
         return self._placement[1]
 
     @classmethod
-    def from_matrices(cls, matrices: Any, tolerance: float = _TOL) -> PointGroup:
+    def from_matrices(cls, matrices: Any, tolerance: float = TOLERANCE) -> PointGroup:
         """The finite group of some matrices: finds its name and its orientation.
 
         The order of the matrices is kept; they are replaced by those of the exact group nearest to them.
@@ -117,9 +122,9 @@ class PointGroup:
         given = np.array(matrices, dtype=np.float64)
         if given.ndim != 3 or given.shape[1:] != (3, 3) or len(given) == 0:
             raise ValueError(f"matrices must have shape [n, 3, 3] with n ≥ 1, got {list(given.shape)}")
-        _require_group(given, tolerance)
-        name = _recognize(given, tolerance)
-        return cls._oriented(name, *_place(name, given, tolerance))
+        require_group(given, tolerance)
+        name = recognize(given, tolerance)
+        return cls._oriented(name, *place(name, given, tolerance))
 
     # ------------------------------------------------------------------ elements
 
@@ -168,17 +173,17 @@ class PointGroup:
         """The main axis, float64 [3], of unit length: the standard z axis in this orientation."""
         return self.frame[:, 2]
 
-    def contains(self, matrix: Any, tolerance: float = _TOL) -> bool:
+    def contains(self, matrix: Any, tolerance: float = TOLERANCE) -> bool:
         """Whether an orthogonal matrix [3, 3] is an element."""
         return bool(self._holds(np.asarray(matrix, dtype=np.float64)[None], tolerance)[0])
 
-    def _holds(self, matrices: np.ndarray, tolerance: float = _TOL) -> np.ndarray:
+    def _holds(self, matrices: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
         """Which of some orthogonal matrices [n, 3, 3] are elements."""
         if self.dimension == 3:
             return (np.linalg.det(matrices) > 0) | (len(self.components) == 2)
         upright = self.frame.T @ matrices @ self.frame
         if self.dimension == 0:
-            return _nearest(upright, self._standard.elements)[1] < tolerance
+            return nearest(upright, self._standard.elements)[1] < tolerance
         quotient = np.swapaxes(self._standard.elements, 1, 2) @ upright[:, None]
         about_z = np.abs(quotient[..., 2] - [0, 0, 1]).max(2) < tolerance
         return (about_z & (np.linalg.det(quotient) > 0)).any(1)
@@ -186,9 +191,9 @@ class PointGroup:
     def contains_group(self, other: PointGroup) -> bool:
         """Whether every element of another point group is an element of this one."""
         mine, its = self.dimension, other.dimension
-        if its > mine or (its == mine == 1 and not abs(abs(self.axis @ other.axis) - 1) < _TOL):
+        if its > mine or (its == mine == 1 and not abs(abs(self.axis @ other.axis) - 1) < TOLERANCE):
             return False
-        return bool(self._holds(other.components, 10 * _TOL).all()) and not (its == 1 and mine == 0)
+        return bool(self._holds(other.components, 10 * TOLERANCE).all()) and not (its == 1 and mine == 0)
 
     def random_element(self, generator: np.random.Generator) -> np.ndarray:
         """A Haar-distributed random element, float64 [3, 3]."""
@@ -205,9 +210,9 @@ class PointGroup:
     def rotated(self, matrix: Any) -> PointGroup:
         """The conjugate R·S·R⁻¹ by an orthogonal matrix R [3, 3], elements in the same order."""
         r = np.asarray(matrix, dtype=np.float64)
-        if r.shape != (3, 3) or not np.abs(r @ r.T - np.eye(3)).max() < _TOL:
+        if r.shape != (3, 3) or not np.abs(r @ r.T - np.eye(3)).max() < TOLERANCE:
             raise ValueError("a point group is moved by an orthogonal matrix [3, 3]; this one is not orthogonal")
-        moved = self._oriented(self.schoenflies, _polar(r * np.linalg.det(r) @ self.frame), self._permutation)
+        moved = self._oriented(self.schoenflies, polar(r * np.linalg.det(r) @ self.frame), self._permutation)
         moved.label, moved.conjugates = self.label, self.conjugates
         return moved
 
@@ -225,7 +230,7 @@ class PointGroup:
     def element_names(self) -> list[str]:
         """Readable names of the elements, such as ``"C3 about [111]"``, in the order of ``matrices``."""
         self._require_finite("names of all elements")
-        names = _element_names(self._standard.elements)
+        names = element_names(self._standard.elements)
         return names if self._permutation is None else [names[i] for i in self._permutation]
 
     @property
@@ -278,7 +283,7 @@ class PointGroup:
                     f"{self.schoenflies} has no subgroup {label}; its subgroups are "
                     + ", ".join(c.label for c in classes)
                 )
-            if len(found) > 1 or name != parse_symbol_or_none(wanted):
+            if len(found) > 1 or name != _parse_symbol_or_none(wanted):
                 raise ValueError(
                     f"{label!r} does not name one class of subgroups of {self.schoenflies}; the choices are "
                     + ", ".join(f"{c.label!r}" for c in found)
@@ -320,8 +325,8 @@ class PointGroup:
             The other group is not contained in this one.
         """
         if self.is_finite and subgroup.is_finite:
-            index, distance = _nearest(subgroup.matrices, self.matrices)
-            if distance.max() < _TOL * 10:
+            index, distance = nearest(subgroup.matrices, self.matrices)
+            if distance.max() < TOLERANCE * 10:
                 return tuple(sorted(index.tolist()))
         raise ValueError(f"{subgroup.schoenflies}, as oriented here, is not a subgroup of {self.schoenflies}")
 
@@ -380,61 +385,11 @@ class PointGroup:
 
     def __repr__(self) -> str:
         inside = "" if self.label == self.schoenflies else f", label={self.label!r}"
-        turned = "" if np.abs(self.frame - np.eye(3)).max() < _TOL else ", oriented"
+        turned = "" if np.abs(self.frame - np.eye(3)).max() < TOLERANCE else ", oriented"
         return f"PointGroup({self.schoenflies!r}{inside}{turned})"
 
 
-# ---------------------------------------------------------------------- structure in the standard orientation
-
-
-@dataclass(frozen=True, eq=False)
-class SubgroupClass:
-    """A conjugacy class of subgroups of a standard group, through one member."""
-
-    indices: Subgroup
-    schoenflies: str
-    frame: np.ndarray
-    conjugates: int
-    label: str
-
-
-class _Structure:
-    """What is computed once for each finite group, in its standard orientation."""
-
-    def __init__(self, name: str):
-        self.name = name
-        self.elements = standard(name).elements
-        flat = self.elements.reshape(len(self.elements), 9)
-        products = np.einsum("aij,bjk->abik", self.elements, self.elements).reshape(-1, 9)
-        self.group = FiniteGroup(np.argmax(products @ flat.T, axis=1).reshape(len(flat), len(flat)))
-        det = np.sign(np.linalg.det(self.elements))
-        self.axes, angles = axis_and_angle(self.elements * det[:, None, None])
-        turned = self.axes[angles > 1e-6]
-        self.is_cyclic = len(turned) == 0 or np.abs(np.cross(turned, turned[0])).max() < _TOL
-
-    @cached_property
-    def classes(self) -> list[SubgroupClass]:
-        plain = []
-        for members in self.group.subgroup_classes:
-            # the member whose elements come first in the readable order, so that [001] is preferred to [100]
-            indices = members[0]
-            name, frame = _identify(self.elements[list(indices)], _TOL)
-            plain.append((indices, name, frame, len(members)))
-        labels = _labels([(name, self.elements[list(indices)]) for indices, name, _, _ in plain])
-        return [SubgroupClass(*p, label) for p, label in zip(plain, labels, strict=True)]
-
-    @cache  # noqa: B019  (structures live as long as the process)
-    def normalizer(self, improper: bool) -> tuple[str, np.ndarray]:
-        turns = _alignments(self.elements, self.elements, _TOL)
-        return _identify(np.concatenate([turns, -turns]) if improper else turns, _TOL)
-
-
-@cache
-def structure(name: str) -> _Structure:
-    return _Structure(name)
-
-
-def parse_symbol_or_none(symbol: str) -> str | None:
+def _parse_symbol_or_none(symbol: str) -> str | None:
     """As `parse_symbol`, with None for an unknown symbol."""
     try:
         return parse_symbol(symbol)
@@ -468,215 +423,3 @@ def _subset(group: PointGroup, mask: Any) -> PointGroup:
 
 def _normalizes(m: np.ndarray, group: PointGroup) -> bool:
     return group.rotated(m) == group
-
-
-# ---------------------------------------------------------------------- names
-
-
-def direction(v: np.ndarray) -> str:
-    """A direction as ``[hkl]`` with small whole numbers where there are some, else with two decimals."""
-    v = v / np.abs(v).max()
-    first = next(x for x in v if abs(x) > 1e-4)
-    v = v * np.sign(first)
-    for scale in range(1, 5):
-        if np.abs(v * scale - np.round(v * scale)).max() < 1e-4:
-            return "[" + "".join(str(int(x)) for x in np.round(v * scale)) + "]"
-    v = v / np.linalg.norm(v)
-    return "[" + ",".join(f"{x + 0.0:.2f}".rstrip("0").rstrip(".") for x in v) + "]"
-
-
-def _turn(angle: float, family: str) -> str:
-    """The name of a rotation by an angle in (-π, π], such as C3, C3^-1 or C5^2."""
-    share = angle / (2 * np.pi)
-    n = next(n for n in range(1, 4 * 240 + 1) if abs(share * n - round(share * n)) < 1e-6 * n)
-    power = round(share * n)
-    return f"{family}{n}" + ("" if power == 1 else f"^{power}")
-
-
-def _element_names(elements: np.ndarray) -> list[str]:
-    det = np.sign(np.linalg.det(elements))
-    axes, angles = axis_and_angle(elements * det[:, None, None])
-    names = []
-    for d, u, angle in zip(det, axes, angles, strict=True):
-        if angle < 1e-6:
-            names.append("identity" if d > 0 else "inversion")
-            continue
-        first = next(x for x in u if abs(x) > 1e-4)
-        signed = angle if first > 0 or abs(angle - np.pi) < 1e-6 else -angle
-        if d > 0:
-            names.append(f"{_turn(signed, 'C')} about {direction(u)}")
-        elif abs(angle - np.pi) < 1e-6:
-            names.append(f"mirror ⊥ {direction(u)}")
-        else:  # -R(θ) is the rotation by θ ± π followed by the mirror across the axis
-            names.append(f"{_turn(signed - np.pi * np.sign(signed), 'S')} about {direction(u)}")
-    return names
-
-
-def _axes_of(elements: np.ndarray) -> tuple[str, str]:
-    """The main and the secondary direction of a group, as written in labels ('' where there is none)."""
-    det = np.sign(np.linalg.det(elements))
-    axes, angles = axis_and_angle(elements * det[:, None, None])
-    keep = angles > 1e-6
-    if not keep.any():
-        return "", ""
-    det, axes, angles = det[keep], axes[keep], angles[keep]
-    lines = np.round(np.abs(axes @ axes.T), 6) > 1 - 1e-5
-    weight = lines.sum(1) + 0.5 * (det > 0)  # how many elements share the axis; rotations before mirrors on ties
-    main = int(np.argmax(np.round(weight, 3)))
-    others = [i for i in range(len(axes)) if not lines[main, i]]
-    if not others:
-        return direction(axes[main]), ""
-    second = min(others, key=lambda i: (det[i] < 0, len(direction(axes[i])), direction(axes[i])))
-    return direction(axes[main]), ("m" if det[second] < 0 else "") + direction(axes[second])
-
-
-def _labels(groups: list[tuple[str, np.ndarray]]) -> list[str]:
-    names = [name for name, _ in groups]
-    directions = [_axes_of(elements) for _, elements in groups]
-    options = [
-        names,
-        [n + d[0] for n, d in zip(names, directions, strict=True)],
-        [n + d[0] + d[1] for n, d in zip(names, directions, strict=True)],
-    ]
-    counts = [Counter(o) for o in options]
-    labels = []
-    for i in range(len(groups)):
-        level = next((k for k in range(3) if counts[k][options[k][i]] == 1), 2)
-        labels.append(options[level][i])
-    return labels
-
-
-# ---------------------------------------------------------------------- identification and orientation
-
-
-def _polar(m: np.ndarray) -> np.ndarray:
-    u, _, v = np.linalg.svd(m)
-    return u @ np.diag([1, 1, np.sign(np.linalg.det(u @ v))]) @ v
-
-
-def _nearest(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each matrix of a [n, 3, 3] the index of the nearest of b [m, 3, 3], and the largest deviation."""
-    index = np.argmax(a.reshape(len(a), 9) @ b.reshape(len(b), 9).T, axis=1)
-    return index, np.abs(a - b[index]).max((1, 2))
-
-
-def _require_group(given: np.ndarray, tolerance: float) -> None:
-    bad = ~(np.abs(given @ np.swapaxes(given, 1, 2) - np.eye(3)).max((1, 2)) < 4 * tolerance)
-    if bad.any():
-        raise ValueError(f"matrix {int(np.argmax(bad))} is not orthogonal within {tolerance}")
-    overlap = given.reshape(len(given), 9) @ given.reshape(len(given), 9).T - 10 * np.eye(len(given))
-    a, b = divmod(int(np.argmax(overlap)), len(given))
-    if len(given) > 1 and np.abs(given[a] - given[b]).max() < 4 * tolerance:
-        raise ValueError(f"matrices {min(a, b)} and {max(a, b)} are the same element")
-    products = np.einsum("aij,bjk->abik", given, given).reshape(-1, 3, 3)
-    _, deviation = _nearest(products, given)
-    if deviation.max() > 4 * tolerance:
-        a, b = divmod(int(np.argmax(deviation)), len(given))
-        raise ValueError(
-            f"not a group: the product of matrices {a} and {b} is missing, {np.round(given[a] @ given[b], 4).tolist()}"
-        )
-
-
-def _recognize(given: np.ndarray, tolerance: float) -> str:
-    """The name of a group of matrices, by how many elements of each kind there are."""
-    name = point_group_name(np.ascontiguousarray(given), 10 * tolerance)
-    if not name:
-        raise _no_point_group(given, tolerance)
-    return name
-
-
-def _no_point_group(given: np.ndarray, tolerance: float) -> ValueError:
-    return ValueError(f"these {len(given)} matrices are not a point group within {tolerance}; raise the tolerance")
-
-
-def _orient(name: str, given: np.ndarray, tolerance: float) -> np.ndarray:
-    """A rotation F with given = F·standard·Fᵀ, nearest to the identity."""
-    frames = _alignments(standard(name).elements, given, tolerance)
-    if not len(frames):
-        raise _no_point_group(given, tolerance)
-    return frames[int(np.argmax(np.round(np.trace(frames, axis1=1, axis2=2), 6)))]
-
-
-def _place(name: str, given: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
-    """The best such rotation, and which standard element each of the given is."""
-    frame = _orient(name, given, tolerance)
-    exact = standard(name).elements
-    for _ in range(3):  # the mean of R·F·sᵀ over matched elements is a fixed point at the best orientation
-        index, _ = _nearest(given, frame @ exact @ frame.T)
-        frame = _polar(np.einsum("nij,jk,nlk->il", given, frame, exact[index]))
-    return frame, index
-
-
-def _identify(given: np.ndarray, tolerance: float) -> tuple[str, np.ndarray]:
-    """The name of a group of matrices and its orientation."""
-    name = _recognize(given, tolerance)
-    return name, _orient(name, given, tolerance)
-
-
-def _alignments(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
-    """All rotations R [m, 3, 3] with R·A·Rᵀ = B as sets; one of them where there are infinitely many.
-
-    R carries the axes of two elements of A to axes of elements of B of the same kind, and is known from that.
-    """
-    (det_a, axes_a, angles_a), (det_b, axes_b, angles_b) = _kinds(a), _kinds(b)
-    slack = max(0.02, 20 * tolerance)
-
-    def same(i: int) -> np.ndarray:
-        return np.flatnonzero((det_b == det_a[i]) & (np.abs(angles_b - angles_a[i]) < slack))
-
-    turned = np.flatnonzero(angles_a > 1e-6)
-    if len(turned) == 0:
-        return np.eye(3)[None] if np.abs(np.sort(det_a) - np.sort(det_b)).max() == 0 else np.zeros((0, 3, 3))
-    first = min(turned, key=lambda i: len(same(i)))
-    across = [i for i in turned if np.linalg.norm(np.cross(axes_a[first], axes_a[i])) > 1e-3]
-    if not across:
-        targets = [s * axes_b[j] for j in same(first)[:1] for s in (1, -1)]
-        trial = np.array([_shortest_turn(axes_a[first], t) for t in targets]).reshape(-1, 3, 3)
-    else:
-        second = min(across, key=lambda i: len(same(i)))
-        one, two = same(first), same(second)
-        signs = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]])
-        u = (signs[:, 0, None, None, None] * axes_b[one][:, None]) + 0 * axes_b[two]
-        v = (signs[:, 1, None, None, None] * axes_b[two]) + 0 * axes_b[one][:, None]
-        u, v = u.reshape(-1, 3), v.reshape(-1, 3)
-        good = np.abs((u * v).sum(1) - axes_a[first] @ axes_a[second]) < slack
-        trial = _triads(u[good], v[good]) @ _triads(axes_a[first][None], axes_a[second][None])[0].T
-        limit = slack if tolerance > _TOL else 1e-3
-        for i in (first, second):
-            trial = trial[_nearest(trial @ a[i] @ np.swapaxes(trial, 1, 2), b)[1] < limit]
-    return _distinct(trial[np.array([_maps_onto(r, a, b, tolerance) for r in trial], dtype=bool)])
-
-
-def _kinds(elements: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    det = np.sign(np.linalg.det(elements))
-    axes, angles = axis_and_angle(elements * det[:, None, None])
-    return det, axes, angles
-
-
-def _triads(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Right-handed orthonormal frames [n, 3, 3] (columns) that are symmetric in the two directions."""
-    x, w = u + v, np.cross(u, v)
-    x, w = x / np.linalg.norm(x, axis=1)[:, None], w / np.linalg.norm(w, axis=1)[:, None]
-    return np.stack([x, np.cross(w, x), w], axis=2)
-
-
-def _shortest_turn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    w, c = np.cross(a, b), a @ b
-    if np.linalg.norm(w) < 1e-9:
-        if c > 0:
-            return np.eye(3)
-        w = np.cross(a, np.eye(3)[np.argmin(np.abs(a))])
-        return rotation(w, np.pi)
-    return rotation(w, math.atan2(np.linalg.norm(w), c))
-
-
-def _maps_onto(r: np.ndarray, a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
-    index, deviation = _nearest(r @ a @ r.T, b)
-    return deviation.max() < max(20 * tolerance, 1e-6) and len(set(index.tolist())) == len(b)
-
-
-def _distinct(matrices: np.ndarray) -> np.ndarray:
-    """The first of each lot of matrices [n, 3, 3] that nearly agree."""
-    flat = matrices.reshape(-1, 9)
-    near = np.abs(flat[:, None] - flat).max(2) < 1e-3
-    return matrices[~np.tril(near, -1).any(1)]

@@ -1,0 +1,86 @@
+"""Names that people read: of elements, of directions, and labels that tell classes of subgroups apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from .standard import axis_and_angle
+
+__all__ = ["direction", "element_names", "subgroup_labels"]
+
+
+def direction(v: np.ndarray) -> str:
+    """A direction as ``[hkl]`` with small whole numbers where there are some, else with two decimals."""
+    v = v / np.abs(v).max()
+    first = next(x for x in v if abs(x) > 1e-4)
+    v = v * np.sign(first)
+    for scale in range(1, 5):
+        if np.abs(v * scale - np.round(v * scale)).max() < 1e-4:
+            return "[" + "".join(str(int(x)) for x in np.round(v * scale)) + "]"
+    v = v / np.linalg.norm(v)
+    return "[" + ",".join(f"{x + 0.0:.2f}".rstrip("0").rstrip(".") for x in v) + "]"
+
+
+def _turn(angle: float, family: str) -> str:
+    """The name of a rotation by an angle in (-π, π], such as C3, C3^-1 or C5^2."""
+    share = angle / (2 * np.pi)
+    n = next(n for n in range(1, 4 * 240 + 1) if abs(share * n - round(share * n)) < 1e-6 * n)
+    power = round(share * n)
+    return f"{family}{n}" + ("" if power == 1 else f"^{power}")
+
+
+def element_names(elements: np.ndarray) -> list[str]:
+    """The name of each element [n, 3, 3] of a finite group, such as ``"C3 about [111]"``."""
+    det = np.sign(np.linalg.det(elements))
+    axes, angles = axis_and_angle(elements * det[:, None, None])
+    names = []
+    for d, u, angle in zip(det, axes, angles, strict=True):
+        if angle < 1e-6:
+            names.append("identity" if d > 0 else "inversion")
+            continue
+        first = next(x for x in u if abs(x) > 1e-4)
+        signed = angle if first > 0 or abs(angle - np.pi) < 1e-6 else -angle
+        if d > 0:
+            names.append(f"{_turn(signed, 'C')} about {direction(u)}")
+        elif abs(angle - np.pi) < 1e-6:
+            names.append(f"mirror ⊥ {direction(u)}")
+        else:  # -R(θ) is the rotation by θ ± π followed by the mirror across the axis
+            names.append(f"{_turn(signed - np.pi * np.sign(signed), 'S')} about {direction(u)}")
+    return names
+
+
+def _axes_of(elements: np.ndarray) -> tuple[str, str]:
+    """The main and the secondary direction of a group, as written in labels ('' where there is none)."""
+    det = np.sign(np.linalg.det(elements))
+    axes, angles = axis_and_angle(elements * det[:, None, None])
+    keep = angles > 1e-6
+    if not keep.any():
+        return "", ""
+    det, axes, angles = det[keep], axes[keep], angles[keep]
+    lines = np.round(np.abs(axes @ axes.T), 6) > 1 - 1e-5
+    weight = lines.sum(1) + 0.5 * (det > 0)  # how many elements share the axis; rotations before mirrors on ties
+    main = int(np.argmax(np.round(weight, 3)))
+    others = [i for i in range(len(axes)) if not lines[main, i]]
+    if not others:
+        return direction(axes[main]), ""
+    second = min(others, key=lambda i: (det[i] < 0, len(direction(axes[i])), direction(axes[i])))
+    return direction(axes[main]), ("m" if det[second] < 0 else "") + direction(axes[second])
+
+
+def subgroup_labels(groups: list[tuple[str, np.ndarray]]) -> list[str]:
+    """A label for each (name, elements [n, 3, 3]): the name, with as many directions as tell it from the others."""
+    names = [name for name, _ in groups]
+    directions = [_axes_of(elements) for _, elements in groups]
+    options = [
+        names,
+        [n + d[0] for n, d in zip(names, directions, strict=True)],
+        [n + d[0] + d[1] for n, d in zip(names, directions, strict=True)],
+    ]
+    counts = [Counter(o) for o in options]
+    labels = []
+    for i in range(len(groups)):
+        level = next((k for k in range(3) if counts[k][options[k][i]] == 1), 2)
+        labels.append(options[level][i])
+    return labels
