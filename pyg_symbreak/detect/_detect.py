@@ -146,9 +146,11 @@ def detect_symmetries(
     if processes == 1:
         return [work(item) for item in enumerate(structures)]
     chunk = max(1, len(structures) // (8 * processes))
+    items = list(enumerate(structures))
+    chunks = [pickle.dumps(items[k : k + chunk]) for k in range(0, len(items), chunk)]
     with ProcessPoolExecutor(processes) as pool:  # as bytes: shared memory would cost a file for each tensor
-        found = pool.map(partial(_pickled, work), enumerate(structures), chunksize=chunk)
-        return [pickle.loads(result) for result in found]
+        found = pool.map(partial(_detect_chunk, work), chunks)
+        return [symmetry for part in found for symmetry in pickle.loads(part)]
 
 
 def _detect_numbered(item, symprec, features) -> Symmetry | GraphSymmetry:
@@ -159,8 +161,8 @@ def _detect_numbered(item, symprec, features) -> Symmetry | GraphSymmetry:
         raise type(error)(f"structure {number}: {error}") from error
 
 
-def _pickled(work, item) -> bytes:
-    return pickle.dumps(work(item))
+def _detect_chunk(work, chunk: bytes) -> bytes:
+    return pickle.dumps([work(item) for item in pickle.loads(chunk)])
 
 
 def _most_likely(structure: Structure, levels: list[Symmetry]) -> Symmetry:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch_geometric.data import Data
 
 from pyg_symbreak import _native
 from pyg_symbreak.detect._input import Features, feature, invariant_names, number_rows
+from pyg_symbreak.detect._symmetry import with_arrays, with_tensors
 
 Graph = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Colors of nodes [N], arcs [2, E], labels of arcs [E], all long."""
@@ -114,6 +116,13 @@ class PermutationGroup:
             places = parent[places]
         return permutations
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Save what cannot be derived from the rest."""
+        return with_arrays({k: v for k, v in self.__dict__.items() if k not in ("elements", "_trees")})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(with_tensors(state))
+
     def __repr__(self) -> str:
         order, generators = describe_order(self.order), len(self.generators)
         return f"{type(self).__name__}(order={order}, nodes={self._size}, generators={generators})"
@@ -172,6 +181,13 @@ class GraphSymmetry:
         colors = colors.copy()
         colors[node] = colors.max() + 1
         return _automorphisms((colors, edges, labels)).group
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Save what cannot be derived from the rest."""
+        return {"group": self.group, "orbits": self.orbits.numpy(), "graph": self.graph}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(with_tensors(state))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.group!r}, orbits={int(self.orbits.max()) + 1})"

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +11,16 @@ from torch import Tensor
 
 from pyg_symbreak import _native
 from pyg_symbreak.groups import PointGroup
+
+
+def with_arrays(state: dict[str, Any]) -> dict[str, Any]:
+    """What an object holds, tensors as arrays: between processes, torch keeps a file open for each tensor."""
+    return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in state.items()}
+
+
+def with_tensors(state: dict[str, Any]) -> dict[str, Any]:
+    """The reverse of :func:`with_arrays`, of an object that holds no arrays of its own."""
+    return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in state.items()}
 
 
 class SpaceGroup(NamedTuple):
@@ -146,9 +156,12 @@ class Symmetry:
         rank[order] = np.arange(len(order))
         return torch.from_numpy(first[order]), torch.from_numpy(rank[inverse.reshape(-1)])
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         """Save what cannot be derived from the rest."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return with_arrays({field.name: getattr(self, field.name) for field in fields(self)})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(with_tensors(state))
 
     def __repr__(self) -> str:
         kind = self.group.schoenflies
