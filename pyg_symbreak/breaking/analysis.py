@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from e3nn import o3
 
-from pyg_symbreak.groups import FiniteGroup, PointGroup, Subgroup, irreps_matrices, rotation
+from pyg_symbreak.groups import PointGroup, Subgroup, irreps_matrices, rotation
 
 from .group_indexed import BreakingSet, breaking_set
 
@@ -134,7 +134,7 @@ def analyze_set(
     labels = _labels(group)
     if not labels.keys() >= set(stabilizers):
         raise ValueError("an object is nearly symmetric: what fixes it within the tolerance is not a group")
-    conjugates = FiniteGroup(group.table).conjugates(group.indices_of(keep))
+    conjugates = group.finite_group.conjugates(group.indices_of(keep))
     exact = set(stabilizers) <= set(conjugates)
     degeneracy = math.inf if movers is None else sum(map(len, stabilizers)) // len(group.matrices)
     return SetAnalysis(
@@ -151,7 +151,7 @@ def analyze_set(
 
 def _labels(group: PointGroup) -> dict[Subgroup, str]:
     """The label of the class of each subgroup of S."""
-    engine = FiniteGroup(group.table)
+    engine = group.finite_group
     return {h: k.label for k in group.subgroups() for h in engine.conjugates(group.indices_of(k))}
 
 

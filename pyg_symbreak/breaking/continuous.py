@@ -18,7 +18,6 @@ from .objects import (
     object_candidates,
     polyhedral_object,
     spherical_stabilizer,
-    transversal,
 )
 
 __all__ = ["continuous_solutions"]
@@ -92,7 +91,7 @@ def _component_solutions(n: PointGroup, s: PointGroup, k: PointGroup) -> list[So
     for h_bar in parts.complements(whole, s_bar, k_bar):
         h = _with_components(n, parts.elements[list(h_bar)])
         others = parts.elements[sorted(set(whole) - set(h_bar))]
-        motions = _lift(parts.elements[transversal(parts, h_bar, s_bar)], s, n)
+        motions = _lift(parts.elements[parts.transversal(h_bar, s_bar)], s, n)
         solutions.append(Solution(lowest_object(h, others), h, motions, n, True, 1.0))
     return sorted(solutions, key=lambda x: cost(x.candidate.terms))
 

@@ -19,7 +19,7 @@ from e3nn import o3
 from pyg_symbreak.groups import PointGroup, irreps_matrices, parent_group, require_inside, structure
 
 from .continuous import continuous_solutions
-from .objects import Solution, cost, lowest_object, transversal
+from .objects import Solution, cost, lowest_object
 
 __all__ = ["BreakingSet", "breaking_set", "breaking_sets"]
 
@@ -215,20 +215,9 @@ def _inside_finite(group: PointGroup, keep: PointGroup, ambient: PointGroup, par
     plain = PointGroup(ambient.schoenflies)
     s = plain.indices_of(group.rotated(upright))
     k = plain.indices_of(keep.rotated(upright))
-    mover, s0, k0 = _first_conjugate(ambient.schoenflies, s, k)
+    mover, s0, k0 = engine.group.first_conjugate(s, k)
     move = ambient.frame @ engine.elements[mover].T
     return [_placed(x, move, group, keep, parent) for x in _finite_solutions(ambient.schoenflies, s0, k0)]
-
-
-@cache
-def _first_conjugate(
-    ambient: str, s: tuple[int, ...], k: tuple[int, ...]
-) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
-    """The element that carries (S, K) to the first of its conjugates in lexicographic order, and that one."""
-    conjugate = structure(ambient).group.conjugation
-    pairs = np.concatenate([np.sort(conjugate[:, list(s)], 1), np.sort(conjugate[:, list(k)], 1)], axis=1)
-    mover = int(np.lexsort(pairs.T[::-1])[0])
-    return mover, tuple(pairs[mover][: len(s)].tolist()), tuple(pairs[mover][len(s) :].tolist())
 
 
 @cache
@@ -244,7 +233,7 @@ def _finite_solutions(ambient: str, s: tuple[int, ...], k: tuple[int, ...]) -> l
         complement = PointGroup.from_matrices(elements[list(h)])
         others = sorted(set(n) - set(h))
         candidate = lowest_object(complement, elements[others])
-        motions = elements[transversal(group, h, s if ideal else n)]
+        motions = elements[group.transversal(h, s if ideal else n)]
         degeneracy = len(motions) * len(k) / len(s)
         solutions.append(Solution(candidate, complement, motions, normalizer, ideal, degeneracy))
     return sorted(solutions, key=lambda x: cost(x.candidate.terms))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from e3nn import o3
 
-from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices, rotation
+from pyg_symbreak.groups import PointGroup, irreps_matrices, rotation
 
 __all__ = [
     "Candidate",
@@ -22,7 +22,6 @@ __all__ = [
     "object_candidates",
     "polyhedral_object",
     "spherical_stabilizer",
-    "transversal",
 ]
 
 Term = tuple[int, int]
@@ -54,17 +53,6 @@ class Solution:
     normalizer: PointGroup
     ideal: bool
     degeneracy: float
-
-
-def transversal(group: FiniteGroup, h: tuple[int, ...], among: tuple[int, ...]) -> list[int]:
-    """One element of each left coset g·H with g in ``among``, the identity for H itself."""
-    seen = np.zeros(group.order, dtype=bool)
-    chosen = []
-    for g in sorted(among, key=lambda g: g != group.identity):
-        if not seen[g]:
-            chosen.append(int(g))
-            seen[group.table[g, list(h)]] = True
-    return chosen
 
 
 def irreps_of(terms: tuple[Term, ...]) -> o3.Irreps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 
@@ -25,10 +26,8 @@ def direction(v: np.ndarray) -> str:
 
 def _turn(angle: float, family: str) -> str:
     """The name of a rotation by an angle in (-π, π], such as C3, C3^-1 or C5^2."""
-    share = angle / (2 * np.pi)
-    n = next(n for n in range(1, 4 * 240 + 1) if abs(share * n - round(share * n)) < 1e-6 * n)
-    power = round(share * n)
-    return f"{family}{n}" + ("" if power == 1 else f"^{power}")
+    share = Fraction(angle / (2 * np.pi)).limit_denominator(400_000)
+    return f"{family}{share.denominator}" + ("" if share.numerator == 1 else f"^{share.numerator}")
 
 
 def element_names(elements: np.ndarray) -> list[str]:

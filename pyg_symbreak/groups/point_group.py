@@ -10,7 +10,7 @@ import numpy as np
 
 from .finite_group import FiniteGroup, Subgroup
 from .names import element_names
-from .orientation import TOLERANCE, nearest, place, polar, recognize, require_group
+from .orientation import TOLERANCE, normalizer_name, place, polar, recognize, require_group, require_orthogonal
 from .standard import Standard, rotation, standard
 from .structure import SubgroupClass, structure
 from .symbols import HERMANN_MAUGUIN, parse_symbol, read_symbol
@@ -122,9 +122,13 @@ class PointGroup:
         given = np.array(matrices, dtype=np.float64)
         if given.ndim != 3 or given.shape[1:] != (3, 3) or len(given) == 0:
             raise ValueError(f"matrices must have shape [n, 3, 3] with n ≥ 1, got {list(given.shape)}")
-        require_group(given, tolerance)
-        name = recognize(given, tolerance)
-        return cls._oriented(name, *place(name, given, tolerance))
+        require_orthogonal(given, tolerance)
+        try:
+            name = recognize(given, tolerance)
+            return cls._oriented(name, *place(name, given, tolerance))
+        except ValueError:
+            require_group(given, tolerance)  # says what is missing
+            raise
 
     # ------------------------------------------------------------------ elements
 
@@ -183,7 +187,7 @@ class PointGroup:
             return (np.linalg.det(matrices) > 0) | (len(self.components) == 2)
         upright = self.frame.T @ matrices @ self.frame
         if self.dimension == 0:
-            return nearest(upright, self._standard.elements)[1] < tolerance
+            return self._standard.locate(upright)[1] < tolerance
         quotient = np.swapaxes(self._standard.elements, 1, 2) @ upright[:, None]
         about_z = np.abs(quotient[..., 2] - [0, 0, 1]).max(2) < tolerance
         return (about_z & (np.linalg.det(quotient) > 0)).any(1)
@@ -219,12 +223,14 @@ class PointGroup:
     @cached_property
     def table(self) -> np.ndarray:
         """The multiplication table, int [order, order]: ``matrices[table[a, b]] = matrices[a] @ matrices[b]``."""
+        return self.finite_group.table
+
+    @cached_property
+    def finite_group(self) -> FiniteGroup:
+        """The group of the positions in ``matrices``."""
         self._require_finite("a multiplication table")
-        table = structure(self.schoenflies).group.table
-        if self._permutation is None:
-            return table
-        back = np.argsort(self._permutation)
-        return back[table[np.ix_(self._permutation, self._permutation)]]
+        group = structure(self.schoenflies).group
+        return group if self._permutation is None else group.reordered(self._permutation)
 
     @property
     def element_names(self) -> list[str]:
@@ -237,7 +243,7 @@ class PointGroup:
     def element_classes(self) -> list[list[int]]:
         """The conjugacy classes of elements, as lists of positions in ``matrices``."""
         self._require_finite("classes of elements")
-        return [list(c) for c in FiniteGroup(self.table).element_classes]
+        return [list(c) for c in self.finite_group.element_classes]
 
     def _require_finite(self, what: str) -> None:
         if not self.is_finite:
@@ -312,7 +318,7 @@ class PointGroup:
     def rotations(self) -> PointGroup:
         """The subgroup of proper rotations, S ∩ SO(3), in this group's orientation."""
         if self.is_finite:
-            return _subset(self, np.linalg.det(self.matrices) > 0)
+            return _subset(self, np.flatnonzero(np.linalg.det(self.matrices) > 0))
         proper = {"Cinfv": "Cinf", "Cinfh": "Cinf", "Dinfh": "Dinf", "O3": "SO3"}
         return self._oriented(proper.get(self.schoenflies, self.schoenflies), self.frame)
 
@@ -325,9 +331,10 @@ class PointGroup:
             The other group is not contained in this one.
         """
         if self.is_finite and subgroup.is_finite:
-            index, distance = nearest(subgroup.matrices, self.matrices)
+            index, distance = self._standard.locate(self.frame.T @ subgroup.components @ self.frame)
             if distance.max() < TOLERANCE * 10:
-                return tuple(sorted(index.tolist()))
+                places = index if self._permutation is None else np.argsort(self._permutation)[index]
+                return tuple(sorted(places.tolist()))
         raise ValueError(f"{subgroup.schoenflies}, as oriented here, is not a subgroup of {self.schoenflies}")
 
     def normalizer(self, parent: str | PointGroup = "O3") -> PointGroup:
@@ -341,37 +348,26 @@ class PointGroup:
         whole = parent_group(parent)
         require_inside(self, whole)
         if whole.is_finite:
-            return _subset(whole, [_normalizes(m, self) for m in whole.matrices])
+            return _subset(whole, whole.finite_group.normalizer(whole.indices_of(self)))
         if whole._standard.dimension == 1:
             raise ValueError("normalizers are taken in O3, SO3 or a finite point group")
         improper = whole.schoenflies == "O3"
         if self.schoenflies in ("C1", "Ci", "SO3", "O3"):
             return whole
-        if self._standard.dimension == 1 or self._is_cyclic:
-            return self._oriented("Dinfh" if improper else "Dinf", self.frame)
-        name, frame = structure(self.schoenflies).normalizer(improper)
-        return self._oriented(name, self.frame @ frame)
-
-    @property
-    def _is_cyclic(self) -> bool:
-        """Whether all axes are parallel, so that the normalizer is infinite: C_n, C_nh, S_2n, C_s."""
-        return self.is_finite and structure(self.schoenflies).is_cyclic
+        return self._oriented(normalizer_name(self.schoenflies, improper), self.frame)
 
     def generalized_normalizer(self, keep: PointGroup, parent: str | PointGroup = "O3") -> PointGroup:
         """N(S, K) = {g ∈ N(S) : g·K·g⁻¹ is an S-conjugate of K}, for a finite group S with a finite normalizer."""
         n = self.normalizer(parent)
         n._require_finite("a generalized normalizer in a continuous normalizer")
-        group = FiniteGroup(n.table)
-        chosen = group.generalized_normalizer(n.indices_of(self), n.indices_of(keep))
-        return _subset(n, np.isin(np.arange(group.order), chosen))
+        return _subset(n, n.finite_group.generalized_normalizer(n.indices_of(self), n.indices_of(keep)))
 
     def complements(self, parent: str | PointGroup = "O3") -> list[PointGroup]:
         """The complements of S in its normalizer, one of each class under the normalizer (finite normalizers)."""
         n = self.normalizer(parent)
         n._require_finite("complements in a continuous normalizer")
-        group = FiniteGroup(n.table)
-        found = group.complements(range(group.order), n.indices_of(self), (group.identity,))
-        return [_subset(n, np.isin(np.arange(group.order), m)) for m in found]
+        group = n.finite_group
+        return [_subset(n, m) for m in group.complements(range(group.order), n.indices_of(self), (group.identity,))]
 
     # ------------------------------------------------------------------ comparison
 
@@ -417,9 +413,5 @@ def require_inside(group: PointGroup, parent: PointGroup) -> None:
         raise ValueError(f"{group.schoenflies}, as oriented here, is not a subgroup of {parent.schoenflies}")
 
 
-def _subset(group: PointGroup, mask: Any) -> PointGroup:
-    return PointGroup.from_matrices(group.matrices[np.asarray(mask, dtype=bool)])
-
-
-def _normalizes(m: np.ndarray, group: PointGroup) -> bool:
-    return group.rotated(m) == group
+def _subset(group: PointGroup, indices: Any) -> PointGroup:
+    return PointGroup.of_exact(group.matrices[list(indices)])

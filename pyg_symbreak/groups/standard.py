@@ -13,11 +13,11 @@ from functools import cache
 
 import numpy as np
 
+from .axial_group import AxialGroup
+
 __all__ = ["Standard", "axis_and_angle", "rotation", "standard"]
 
-_PATTERN = re.compile(r"(C|D|S)(\d+)(v|h|d)?")
-
-MIRROR_X, MIRROR_Y, MIRROR_Z = np.diag([-1.0, 1, 1]), np.diag([1.0, -1, 1]), np.diag([1.0, 1, -1])
+MIRROR_Y, MIRROR_Z = np.diag([1.0, -1, 1]), np.diag([1.0, 1, -1])
 C2_X = np.diag([1.0, -1, -1])
 INVERSION = -np.eye(3)
 
@@ -59,27 +59,68 @@ class Standard:
         0 for a finite group, 1 if the identity component is SO(2) about z, 3 if it is SO(3).
     elements : float64 array [n, 3, 3]
         All elements of a finite group (identity first); else one of each connected component.
+    axial : AxialGroup or None
+        The same elements of a finite group that is not polyhedral, as those of a subgroup of D_mh.
     """
 
     name: str
     dimension: int
     elements: np.ndarray
+    axial: AxialGroup | None = None
+
+    def locate(self, matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For each of some matrices [n, 3, 3] the index of the nearest element, and how far an entry is from it."""
+        if self.axial is None:
+            index = np.argmax(matrices.reshape(-1, 9) @ self.elements.reshape(-1, 9).T, axis=1)
+        else:
+            s = (np.linalg.det(matrices) < 0).astype(np.int64)
+            f = (matrices[:, 2, 2] < 0) ^ s
+            angle = np.arctan2(matrices[:, 1, 0], matrices[:, 0, 0])
+            index = self.axial.place(np.rint(angle * self.axial.m / (2 * np.pi)).astype(np.int64), f, s)
+        missing = np.where(index < 0, np.inf, 0.0)
+        return index, np.abs(matrices - self.elements[index]).max((1, 2)) + missing
+
+
+_AXIAL = {  # offsets in D_2nh, whose step is π/n: of R^k M, of half-turns across the axis, of mirrors that hold it
+    "C": (None, None, None), "Cv": (None, None, 0), "Ch": (0, None, None), "S": (1, None, None), "D": (None, 0, None),
+    "Dh": (0, 0, 0), "Dd": (1, 0, 1),
+}  # fmt: skip
+
+
+def _axial(name: str) -> tuple[np.ndarray, AxialGroup] | None:
+    """The elements of a finite group about one axis."""
+    match = re.fullmatch(r"([CDS])(\d+)([vhd]?)", {"Cs": "C1h", "Ci": "S2"}.get(name, name))
+    if not match:
+        return None
+    n = int(match[2]) // (2 if match[1] == "S" else 1)
+    line, parts = 2 * np.arange(n), []
+    for offset, f, s in zip((0, *_AXIAL[match[1] + match[3]]), (0, 0, 1, 1), (0, 1, 0, 1), strict=True):
+        if offset is not None:
+            parts.append(np.stack([line + offset, np.full(n, f), np.full(n, s)], axis=1))
+    triples = np.concatenate(parts)
+    k, f, s = triples.T
+    cosine, sine = (np.where(np.abs(x) < 1e-14, 0, x) for x in (np.cos(np.pi * k / n), np.sin(np.pi * k / n)))
+    turned, up = 1 - 2 * f, 1 - 2 * (f ^ s)
+    elements = np.zeros((len(k), 3, 3))
+    elements[:, 0, 0], elements[:, 0, 1], elements[:, 2, 2] = cosine, -sine * turned, up
+    elements[:, 1, 0], elements[:, 1, 1] = sine, cosine * turned
+    order = _readable_order(elements)
+    return elements[order], AxialGroup(2 * n, triples[order])
 
 
 def _generators(name: str) -> tuple[int, list[np.ndarray]]:
+    """Dimension and generators of a group that is polyhedral or continuous."""
     z = np.array([0.0, 0, 1])
     cubic = [rotation(np.ones(3), 2 * np.pi / 3), C2_X]
-    fixed: dict[str, tuple[int, list[np.ndarray]]] = {
-        "C1": (0, []),
-        "Cs": (0, [MIRROR_Z]),
-        "Ci": (0, [INVERSION]),
+    five = rotation(np.array([0, 1, (1 + 5**0.5) / 2]), 2 * np.pi / 5)
+    return {
         "T": (0, cubic),
         "Td": (0, [*cubic, -rotation(z, np.pi / 2)]),
         "Th": (0, [*cubic, INVERSION]),
         "O": (0, [*cubic, rotation(z, np.pi / 2)]),
         "Oh": (0, [*cubic, rotation(z, np.pi / 2), INVERSION]),
-        "I": (0, [*cubic, rotation(np.array([0, 1, (1 + 5**0.5) / 2]), 2 * np.pi / 5)]),
-        "Ih": (0, [*cubic, rotation(np.array([0, 1, (1 + 5**0.5) / 2]), 2 * np.pi / 5), INVERSION]),
+        "I": (0, [*cubic, five]),
+        "Ih": (0, [*cubic, five, INVERSION]),
         "Cinf": (1, []),
         "Cinfv": (1, [MIRROR_Y]),
         "Cinfh": (1, [MIRROR_Z]),
@@ -87,24 +128,7 @@ def _generators(name: str) -> tuple[int, list[np.ndarray]]:
         "Dinfh": (1, [MIRROR_Y, MIRROR_Z]),
         "SO3": (3, []),
         "O3": (3, [INVERSION]),
-    }
-    if name in fixed:
-        return fixed[name]
-    match = _PATTERN.fullmatch(name)
-    assert match is not None, name
-    family, n, suffix = match[1], int(match[2]), match[3]
-    turn = rotation(z, 2 * np.pi / n)
-    if family == "S":
-        return 0, [MIRROR_Z @ turn]
-    extra = {
-        ("C", "v"): [MIRROR_Y],
-        ("C", "h"): [MIRROR_Z],
-        ("D", None): [C2_X],
-        ("D", "h"): [C2_X, MIRROR_Z],
-    }
-    if (family, suffix) == ("D", "d"):
-        return 0, [MIRROR_Z @ rotation(z, np.pi / n), C2_X]
-    return 0, [turn, *extra.get((family, suffix), [])]
+    }[name]
 
 
 def _close(generators: list[np.ndarray]) -> np.ndarray:
@@ -137,8 +161,12 @@ def _readable_order(elements: np.ndarray) -> np.ndarray:
 @cache
 def standard(name: str) -> Standard:
     """The group of a Schoenflies name (as `parse_symbol` returns it) in its standard orientation."""
-    dimension, generators = _generators(name)
-    elements = _close(generators)
-    elements = elements[_readable_order(elements)]
+    found = _axial(name)
+    if found:
+        dimension, (elements, axial) = 0, found
+    else:
+        dimension, generators = _generators(name)
+        elements, axial = _close(generators), None
+        elements = elements[_readable_order(elements)]
     elements.setflags(write=False)
-    return Standard(name, dimension, elements)
+    return Standard(name, dimension, elements, axial)

@@ -1,4 +1,4 @@
-"""What is computed once for each finite group in its standard orientation: subgroups, labels, normalizer."""
+"""What is computed once for each finite group in its standard orientation: products, subgroups and their labels."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from .finite_group import FiniteGroup, Subgroup
 from .names import subgroup_labels
-from .orientation import TOLERANCE, alignments, identify
-from .standard import axis_and_angle, standard
+from .orientation import TOLERANCE, orient, recognize
+from .standard import standard
 
 __all__ = ["Structure", "SubgroupClass", "structure"]
 
@@ -27,18 +27,19 @@ class SubgroupClass:
 
 
 class Structure:
-    """What is computed once for each finite group, in its standard orientation."""
+    """A finite group in its standard orientation; `structure` makes and keeps one for each name.
+
+    Attributes
+    ----------
+    elements : float64 array [order, 3, 3]
+    group : FiniteGroup
+        The same elements, by their positions.
+    """
 
     def __init__(self, name: str):
-        self.name = name
         self.elements = standard(name).elements
-        flat = self.elements.reshape(len(self.elements), 9)
-        products = np.einsum("aij,bjk->abik", self.elements, self.elements).reshape(-1, 9)
-        self.group = FiniteGroup(np.argmax(products @ flat.T, axis=1).reshape(len(flat), len(flat)))
-        det = np.sign(np.linalg.det(self.elements))
-        self.axes, angles = axis_and_angle(self.elements * det[:, None, None])
-        turned = self.axes[angles > 1e-6]
-        self.is_cyclic = len(turned) == 0 or np.abs(np.cross(turned, turned[0])).max() < TOLERANCE
+        axial = standard(name).axial
+        self.group: FiniteGroup = FiniteGroup(_table(self.elements)) if axial is None else axial
 
     @cached_property
     def classes(self) -> list[SubgroupClass]:
@@ -47,16 +48,16 @@ class Structure:
         for members in self.group.subgroup_classes:
             # the member whose elements come first in the readable order, so that [001] is preferred to [100]
             indices = members[0]
-            name, frame = identify(self.elements[list(indices)], TOLERANCE)
-            plain.append((indices, name, frame, len(members)))
+            elements = self.elements[list(indices)]
+            name = recognize(elements, TOLERANCE)
+            plain.append((indices, name, orient(name, elements, TOLERANCE), len(members)))
         labels = subgroup_labels([(name, self.elements[list(indices)]) for indices, name, _, _ in plain])
         return [SubgroupClass(*p, label) for p, label in zip(plain, labels, strict=True)]
 
-    @cache  # noqa: B019  (structures live as long as the process)
-    def normalizer(self, improper: bool) -> tuple[str, np.ndarray]:
-        """Name and frame of the normalizer in O(3), or in SO(3), where it is finite."""
-        turns = alignments(self.elements, self.elements, TOLERANCE)
-        return identify(np.concatenate([turns, -turns]) if improper else turns, TOLERANCE)
+
+def _table(elements: np.ndarray) -> np.ndarray:
+    products = np.einsum("aij,bjk->abik", elements, elements).reshape(-1, 9)
+    return np.argmax(products @ elements.reshape(-1, 9).T, axis=1).reshape(len(elements), len(elements))
 
 
 @cache
