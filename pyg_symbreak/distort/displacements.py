@@ -1,15 +1,17 @@
-"""Displacements of a structure as a representation of its symmetry."""
+"""Displacements of a structure, and strains of its cell, as a representation of its symmetry."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from ase import Atoms
+from ase.constraints import FixAtoms
 from ase.data import covalent_radii
+from scipy.linalg import expm, logm, null_space
 from torch_geometric.data import Data
 
 from pyg_symbreak.detect import Symmetry, detect_symmetry, symmetrize
@@ -24,7 +26,7 @@ _TOL = 1e-6
 class Irrep:
     """All copies of a real irrep in the displacements.
 
-    ``basis[c]`` [d, N, 3] is an orthonormal basis of copy c; S acts on each by the same ``matrices`` [order, d, d].
+    ``basis[c]`` [d, M, 3] is an orthonormal basis of copy c; S acts on each by the same ``matrices`` [order, d, d].
     """
 
     name: str
@@ -35,25 +37,46 @@ class Irrep:
 class Displacements:
     """The displacements of a structure, without rigid motions, as a representation of its symmetry.
 
+    A displacement has M rows: one for each atom, Å, and with ``strain`` three more: a strain (the logarithm of the
+    deformation, symmetric) times ``scale``, so that its lengths are comparable. Atoms that are held
+    (``ase.constraints.FixAtoms``) have no displacements, and only operations that carry them to each other are taken.
+
     Attributes
     ----------
     atoms : ase.Atoms
-        The structure, symmetrized.
+        The structure, symmetrized; atoms that are held are where they were.
     whole : PointGroup
         Its point group.
+    space_group : SpaceGroup or None
+        Of a crystal its space group, of a slab its layer group.
     group : PointGroup
-        The same, but D2h or C2v in place of a continuous one.
+        The same as ``whole``, but D2h or C2v in place of a continuous one.
     rotations, permutations : arrays [order, 3, 3] and [order, N]
-        Operation g carries the displacement u of atom i to R_g u of atom permutations[g, i].
+        Operation g carries the displacement u of atom i to R_g u of atom permutations[g, i], a strain e to R_g e R_g^T.
+    scale : float
+        √N times the nearest-neighbour distance, Å: curvatures along strains are then independent of the size of the
+        cell.
     """
 
-    def __init__(self, x: Data | Atoms, symprec: float | Literal["auto"] = 1e-3):
-        symmetry = detect_symmetry(x, symprec)
-        if not isinstance(symmetry, Symmetry):
-            raise ValueError("a graph without positions has no displacements: give it pos [N, 3] in Å")
-        self.whole = symmetry.group
+    def __init__(
+        self,
+        x: Data | Atoms,
+        symprec: float | Literal["auto"] = 1e-3,
+        *,
+        features: Features = (),
+        strain: bool = False,
+    ):
+        symmetry = structure_symmetry(x, symprec, features)
+        self.whole, self.space_group = symmetry.group, symmetry.space_group or symmetry.layer_group
         atoms = symmetrize(x, symmetry)
         self.atoms = to_ase(atoms) if isinstance(atoms, Data) else atoms
+        self.held = held_atoms(self.atoms)
+        if isinstance(x, Atoms):
+            self.atoms.positions[self.held] = x.positions[self.held]
+        self.strain = strain
+        if strain:
+            self._require_cell()
+        self.scale = len(self.atoms) ** 0.5 * nearest_neighbor_distance(self.atoms)
         self.linear = symmetry.continuous is not None
         if self.linear:
             self._take_plane(symmetry)
@@ -63,6 +86,17 @@ class Displacements:
             self._elements = symmetry.elements.numpy()
         self._inverse = np.argsort(self.permutations, axis=1)
         self._names: dict[tuple[int, ...], PointGroup] = {}
+
+    def _require_cell(self) -> None:
+        if not self.atoms.pbc.any():
+            raise ValueError("the structure is not periodic: it has no cell that could be strained")
+        if self.atoms.cell.rank < 3:
+            raise ValueError("a strain of the cell needs three cell vectors: give the slab one across it")
+        if self.held.any():
+            raise ValueError(
+                "a strain of the cell moves every atom, but FixAtoms holds some: keep the cell, or remove the "
+                "constraint with atoms.set_constraint()"
+            )
 
     def _take_plane(self, symmetry: Symmetry) -> None:
         """Stand D2h or C2v in for the continuous group: it has the same action on displacements in one plane."""
@@ -93,56 +127,108 @@ class Displacements:
         table = np.array([self.permutations[a][self.permutations] @ place for a in range(self.order)]) + turn[rows]
         return FiniteGroup(order[np.searchsorted(codes, table, sorter=order)])
 
+    @property
+    def rows(self) -> int:
+        """M, the number of rows of a displacement."""
+        return len(self.atoms) + 3 * self.strain
+
     def images(self, u: np.ndarray, operations: Sequence[int] | None = None) -> np.ndarray:
-        """What the operations make of displacements [k, N, 3]: [order, k, N, 3]."""
-        rows = np.arange(self.order) if operations is None else np.asarray(operations)
-        carried = u[:, self._inverse[rows]].swapaxes(0, 1)  # [order, k, N, 3]
-        return carried @ self.rotations[rows].swapaxes(1, 2)[:, None]
+        """What the operations make of displacements [k, M, 3]: [order, k, M, 3]."""
+        which = np.arange(self.order) if operations is None else np.asarray(operations)
+        count, turn = len(self.atoms), self.rotations[which][:, None]
+        carried = u[:, self._inverse[which]].swapaxes(0, 1) @ turn.swapaxes(2, 3)  # [order, k, N, 3]
+        if not self.strain:
+            return carried
+        return np.concatenate([carried, turn @ u[:, count:] @ turn.swapaxes(2, 3)], axis=2)
+
+    def displaced(self, u: np.ndarray) -> Atoms:
+        """A copy of the structure, displaced by u [M, 3] and then strained, with all that it carries."""
+        out = self.atoms.copy()
+        out.positions += u[: len(out)]
+        if self.strain:
+            deformation = expm(u[len(out) :] / self.scale)
+            out.set_cell(out.cell.array @ deformation.T)
+            out.positions = out.positions @ deformation.T
+        return out
+
+    def displacement(self, atoms: Atoms) -> np.ndarray:
+        """What :meth:`displaced` made a structure with: displacements [M, 3]."""
+        if not self.strain:
+            return atoms.positions - self.atoms.positions
+        deformation = np.linalg.solve(self.atoms.cell.array, atoms.cell.array).T
+        moved = atoms.positions @ np.linalg.inv(deformation).T - self.atoms.positions
+        return np.concatenate([moved, self.scale * logm(deformation).real])
+
+    @cached_property
+    def allowed(self) -> np.ndarray:
+        """Orthonormal basis [A, M, 3] of what may change: atoms that are not held, strains of periodic directions."""
+        count = len(self.atoms)
+        moves = np.zeros((count, 3, self.rows, 3))
+        moves[np.arange(count)[:, None], np.arange(3), np.arange(count)[:, None], np.arange(3)] = 1
+        found = moves[~self.held].reshape(-1, self.rows, 3)
+        if not self.strain:
+            return found
+        periodic = np.linalg.qr(self.atoms.cell.array[self.atoms.pbc].T)[0].T
+        strains = np.zeros((len(periodic) * (len(periodic) + 1) // 2, self.rows, 3))
+        for row, (i, j) in enumerate(zip(*np.triu_indices(len(periodic)), strict=True)):
+            symmetric = np.outer(periodic[i], periodic[j]) + np.outer(periodic[j], periodic[i])
+            strains[row, count:] = symmetric / np.linalg.norm(symmetric)
+        return np.concatenate([found, strains])
 
     @cached_property
     def basis(self) -> np.ndarray:
-        """Orthonormal basis [D, N, 3] of the displacements without rigid motions."""
-        count = len(self.atoms)
-        allowed = np.eye(3 * count).reshape(-1, count, 3)
+        """Orthonormal basis [D, M, 3] of the displacements without rigid motions."""
+        count, allowed = len(self.atoms), self.allowed
         if self.linear:
-            allowed = np.einsum("ij,ax->iajx", np.eye(count), self.plane.T).reshape(-1, count, 3)
-        rigid = np.repeat(np.eye(3)[:, None], count, axis=1)
-        if not self.atoms.pbc.any():
-            centred = self.atoms.positions - self.atoms.positions.mean(0)
-            rigid = np.concatenate([rigid, np.cross(np.eye(3)[:, None], centred)])
-        a, r = allowed.reshape(len(allowed), -1), rigid.reshape(len(rigid), -1)
+            free = np.eye(count)[~self.held]
+            allowed = np.einsum("ij,ax->iajx", free, self.plane.T).reshape(-1, count, 3)
+        a, r = allowed.reshape(-1, 3 * self.rows), self._rigid.reshape(-1, 3 * self.rows)
         _, size, axes = np.linalg.svd(r, full_matrices=False)
-        axes = axes[size > 1e-6 * max(size.max(), 1)]
-        left, kept, _ = np.linalg.svd(a @ (np.eye(3 * count) - axes.T @ axes), full_matrices=False)
+        axes = axes[size > 1e-6 * max(size.max(initial=0), 1)]
+        left, kept, _ = np.linalg.svd(a - a @ axes.T @ axes, full_matrices=False)
         independent = left[:, kept > 0.5].T @ a  # rigid motions lie in the plane or across it: kept is 0 or 1
-        return independent.reshape(-1, count, 3)
+        return independent.reshape(-1, self.rows, 3)
+
+    @property
+    def _rigid(self) -> np.ndarray:
+        """The rigid motions [r, M, 3] that move no atom that is held."""
+        motions = np.zeros((3 if self.atoms.pbc.any() else 6, self.rows, 3))
+        motions[:3, : len(self.atoms)] = np.eye(3)[:, None]
+        if len(motions) == 6:
+            centred = self.atoms.positions - self.atoms.positions.mean(0)
+            motions[3:] = np.cross(np.eye(3)[:, None], centred)
+        if not self.held.any():
+            return motions
+        moved = motions[:, : len(self.atoms)][:, self.held].reshape(len(motions), -1)
+        return np.einsum("mr,mia->ria", null_space(moved.T, rcond=1e-6), motions)
 
     def average(self, matrix: np.ndarray) -> np.ndarray:
-        """Average a symmetric matrix [3N, 3N] over the group: the nearest that commutes with it."""
-        count = len(self.atoms)
-        blocks = matrix.reshape(count, 3, count, 3)
-        total = np.zeros_like(blocks)
-        for rotation, inverse in zip(self.rotations, self._inverse, strict=True):
-            total += np.einsum("ab,ibjd,cd->iajc", rotation, blocks[inverse][:, :, inverse], rotation, optimize=True)
-        return total.reshape(3 * count, 3 * count) / self.order
+        """Average a symmetric matrix [3M, 3M] over the group: the nearest that commutes with it."""
+        size = 3 * self.rows
+        total = np.zeros((size, size))
+        for g in range(self.order):
+            half = self.images(matrix.reshape(size, self.rows, 3), [g])[0].reshape(size, size)
+            total += self.images(half.T.reshape(size, self.rows, 3), [g])[0].reshape(size, size)
+        return (total + total.T) / (2 * self.order)
 
     def stabilizer(self, u: np.ndarray) -> tuple[int, ...]:
-        """Operations that leave displacements [N, 3] as they are, to a thousandth of the largest."""
+        """Operations that leave displacements [M, 3] as they are, to a thousandth of the largest."""
         change = np.abs(self.images(u[None])[:, 0] - u).max((1, 2))
         return tuple(np.flatnonzero(change < 1e-3 * np.abs(u).max()).tolist())
 
     def projector(self, operations: Sequence[int]) -> np.ndarray:
-        """Projector [3N, 3N] on the displacements that a subgroup leaves as they are."""
-        count = len(self.atoms)
-        total = np.zeros((count, 3, count, 3))
+        """Projector [3M, 3M] on what may change (see ``allowed``) and a subgroup leaves as it is."""
+        size = 3 * self.rows
+        allowed = self.allowed.reshape(-1, size)
+        total = np.zeros_like(allowed)
         for g in operations:
-            total[self.permutations[g], :, np.arange(count)] += self.rotations[g]
-        return total.reshape(3 * count, 3 * count) / len(operations)
+            total += self.images(self.allowed, [g])[0].reshape(-1, size)
+        return allowed.T @ total / len(operations)
 
     @cached_property
     def irreps(self) -> list[Irrep]:
         """The irreps of the displacements other than the trivial one."""
-        flat = self.basis.reshape(-1, 3 * len(self.atoms))
+        flat = self.basis.reshape(-1, 3 * self.rows)
         random = np.random.default_rng(1).standard_normal((flat.shape[1],) * 2)
         self._generic = self.average(random + random.T)
         spaces = [(u @ flat).reshape(-1, *self.basis.shape[1:]) for u in _eigenspaces(flat @ self._generic @ flat.T)]
@@ -155,7 +241,7 @@ class Displacements:
                     break
             else:
                 sorts.append((character, [space]))
-        springs = self.average(_springs(self.atoms))
+        springs = self.average(self._springs())
         found = [
             self.irrep(self._name(character), np.concatenate(members), len(members[0]), springs)
             for character, members in sorts
@@ -167,9 +253,9 @@ class Displacements:
         return found
 
     def irrep(self, name: str, basis: np.ndarray, dimension: int, matrix: np.ndarray) -> Irrep:
-        """Divide an isotypic component, spanned by basis [m·d, N, 3], into copies: eigenspaces of a matrix.
+        """Divide an isotypic component, spanned by basis [m·d, M, 3], into copies: eigenspaces of a matrix.
 
-        The matrix [3N, 3N] is symmetric and commutes with the group.
+        The matrix [3M, 3M] is symmetric and commutes with the group.
         """
         flat = basis.reshape(len(basis), -1)
         inside, generic = flat @ matrix @ flat.T, flat @ self._generic @ flat.T
@@ -185,6 +271,29 @@ class Displacements:
             left, _, right = np.linalg.svd(link)
             aligned.append(np.einsum("ab,aix->bix", left @ right, copy))
         return Irrep(name, np.array(aligned), matrices)
+
+    def _springs(self) -> np.ndarray:
+        """Model force constants [3M, 3M]: springs that stiffen with the sixth power of the overlap of two atoms."""
+        atoms, count = self.atoms, len(self.atoms)
+        radius = covalent_radii[atoms.numbers]
+        cutoff = 3 * nearest_neighbor_distance(atoms)
+        i, j, shift = neighbor_pairs(atoms, cutoff)
+        vectors = atoms.positions[j] - atoms.positions[i] + shift @ atoms.cell.array
+        length = np.linalg.norm(vectors, axis=1)
+        stiffness = ((radius[i] + radius[j]) / length) ** 6 * (1 - (length / cutoff) ** 2) ** 2
+        unit = vectors / length[:, None]
+        blocks = stiffness[:, None, None] * (unit[:, :, None] * unit[:, None] + 0.1 * np.eye(3))
+        matrix = np.zeros((self.rows, self.rows, 3, 3))
+        np.add.at(matrix, (i, j), -blocks)
+        np.add.at(matrix, (i, i), blocks)
+        if self.strain:  # a strain e changes a vector v to v + e v: row a of e adds v_a e_a
+            weighted = blocks[:, None] * (vectors / self.scale)[:, :, None, None]
+            coupling = np.zeros((count, 3, 3, 3))
+            np.add.at(coupling, i, -weighted)
+            matrix[:count, count:] = coupling
+            matrix[count:, :count] = coupling.transpose(1, 0, 3, 2)
+            matrix[count:, count:] = np.einsum("ea,ebxy->abxy", vectors / self.scale, weighted) / 2
+        return matrix.transpose(0, 2, 1, 3).reshape(3 * self.rows, 3 * self.rows)
 
     def _matrices(self, basis: np.ndarray) -> np.ndarray:
         flat = basis.reshape(len(basis), -1)
@@ -243,23 +352,6 @@ def _eigenspaces(matrix: np.ndarray) -> list[np.ndarray]:
     return [u.T for u in np.split(vectors, cuts, axis=1)]
 
 
-def _springs(atoms: Atoms) -> np.ndarray:
-    """Model force constants [3N, 3N]: springs that stiffen with the sixth power of the overlap of two atoms."""
-    count = len(atoms)
-    radius = covalent_radii[atoms.numbers]
-    cutoff = 3 * nearest_neighbor_distance(atoms)
-    i, j, shift = neighbor_pairs(atoms, cutoff)
-    vectors = atoms.positions[j] - atoms.positions[i] + shift @ atoms.cell.array
-    length = np.linalg.norm(vectors, axis=1)
-    stiffness = ((radius[i] + radius[j]) / length) ** 6 * (1 - (length / cutoff) ** 2) ** 2
-    unit = vectors / length[:, None]
-    blocks = stiffness[:, None, None] * (unit[:, :, None] * unit[:, None] + 0.1 * np.eye(3))
-    matrix = np.zeros((count, count, 3, 3))
-    np.add.at(matrix, (i, j), -blocks)
-    np.add.at(matrix, (i, i), blocks)
-    return matrix.transpose(0, 2, 1, 3).reshape(3 * count, 3 * count)
-
-
 def nearest_neighbor_distance(atoms: Atoms) -> float:
     """Shortest distance between two atoms (or an atom and its image), Å; 1 for a single atom."""
     if len(atoms) == 1 and not atoms.pbc.any():
@@ -271,3 +363,48 @@ def nearest_neighbor_distance(atoms: Atoms) -> float:
             vectors = atoms.positions[j] - atoms.positions[i] + shift @ atoms.cell.array
             return float(np.linalg.norm(vectors, axis=1).min())
         cutoff *= 2
+
+
+# ---------------------------------------------------------------------- what a structure carries
+
+
+Features = Sequence[str] | Mapping[str, str]
+"""As in :func:`pyg_symbreak.detect.detect_symmetry`."""
+
+
+def held_atoms(x: Data | Atoms) -> np.ndarray:
+    """Which atoms are held, bool [N].
+
+    Raises
+    ------
+    ValueError
+        The Atoms have a constraint other than FixAtoms.
+    """
+    held = np.zeros(len(x) if isinstance(x, Atoms) else x.num_nodes or 0, dtype=bool)
+    for constraint in x.constraints if isinstance(x, Atoms) else ():
+        if not isinstance(constraint, FixAtoms):
+            raise ValueError(
+                f"the Atoms have the constraint {type(constraint).__name__}, which cannot be kept here, only FixAtoms "
+                "can: remove it with atoms.set_constraint(), or hold the atoms that it concerns with FixAtoms"
+            )
+        held[constraint.get_indices()] = True
+    return held
+
+
+def structure_symmetry(x: Data | Atoms, symprec: float | Literal["auto"], features: Features = ()) -> Symmetry:
+    """Symmetry of a structure of which some atoms may be held: these are atoms of another kind.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`pyg_symbreak.detect.detect_symmetry` and :func:`held_atoms`; x is a graph without positions.
+    """
+    if isinstance(x, Atoms) and (held := held_atoms(x)).any():
+        name = "held by FixAtoms"
+        features = {**features, name: "0e"} if isinstance(features, Mapping) else (*features, name)
+        x = x.copy()
+        x.set_array(name, held)
+    symmetry = detect_symmetry(x, symprec, features=features)
+    if not isinstance(symmetry, Symmetry):
+        raise ValueError("a graph without positions has no displacements: give it pos [N, 3] in Å")
+    return symmetry

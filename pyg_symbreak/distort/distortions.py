@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 from ase import Atoms
+from scipy.linalg import expm
 from torch_geometric.data import Data
 
-from pyg_symbreak.distort.displacements import Displacements, Irrep, nearest_neighbor_distance
+from pyg_symbreak.distort.displacements import Displacements, Features, Irrep, nearest_neighbor_distance
 from pyg_symbreak.distort.isotropy import isotropy_subgroups
 from pyg_symbreak.groups import PointGroup
 
@@ -43,6 +44,10 @@ class Distortion:
         Whether an operation of S turns the direction into its opposite, so that both signs are alike.
     direction : float64 array [N, 3]
         Displacements; the largest has length 1.
+    strain : float64 array [3, 3], optional
+        Where the cell is strained too, the strain (symmetric, without unit) that goes with ``direction``. It is the
+        logarithm of the deformation, and scaled so that the largest row of it, times √N nearest-neighbour distances, is
+        at most 1 Å; then one of these rows or displacements has length 1.
     """
 
     irrep: str
@@ -55,20 +60,29 @@ class Distortion:
     equivalent: int | float
     reversible: bool
     direction: np.ndarray
+    strain: np.ndarray | None = None
 
     def starts(self, atoms: Atoms, amplitude: float = 0.1) -> Iterator[Atoms]:
         """Displaced copies of a structure, one for each inequivalent sign of the direction.
+
+        They carry what the structure carries: arrays, constraints and ``info``, to which ``"distortion"`` is added.
 
         Parameters
         ----------
         atoms : ase.Atoms
             The structure that the distortion was found for, symmetrized.
         amplitude : float
-            Largest displacement of an atom, as a fraction of the nearest-neighbour distance.
+            Largest displacement of an atom, as a fraction of the nearest-neighbour distance d. A strain alone has a row
+            of length amplitude/√N.
         """
-        step = amplitude * nearest_neighbor_distance(atoms) * self.direction
+        step = amplitude * nearest_neighbor_distance(atoms)
         for sign in (1,) if self.reversible else (1, -1):
-            out = Atoms(atoms.numbers, atoms.positions + sign * step, cell=atoms.cell, pbc=atoms.pbc)
+            out = atoms.copy()
+            out.positions += sign * step * self.direction
+            if self.strain is not None:
+                deformation = expm(sign * step * self.strain)
+                out.set_cell(out.cell.array @ deformation)
+                out.positions = out.positions @ deformation
             out.info["distortion"] = f"{self.irrep}{'' if sign > 0 else ' reversed'} keeps {self.keep.label}"
             yield out
 
@@ -78,7 +92,12 @@ class Distortion:
 
 
 def distortions(
-    x: Data | Atoms, symprec: float | Literal["auto"] = 1e-3, *, copies: int | None = None
+    x: Data | Atoms,
+    symprec: float | Literal["auto"] = 1e-3,
+    *,
+    copies: int | None = None,
+    strain: bool = False,
+    features: Features = (),
 ) -> list[Distortion]:
     """List the inequivalent ways in which displacements in one irrep break the symmetry of a structure.
 
@@ -89,11 +108,16 @@ def distortions(
     Parameters
     ----------
     x : Data or ase.Atoms
-        Molecule, crystal or slab. Rigid motions are no distortions; the cell of a crystal stays.
+        Molecule, crystal or slab. Rigid motions are no distortions. Atoms that are held by
+        ``ase.constraints.FixAtoms`` have none, and the symmetry carries them to each other.
     symprec : float or "auto"
         Tolerance of the symmetry detection, Å.
     copies : int, optional
         Take at most so many copies of each irrep; all if not given.
+    strain : bool
+        Whether the cell of a crystal is distorted too; of a slab, in its plane.
+    features : sequence of str, or mapping of str to irreps
+        Of the atoms, which the symmetry keeps, as in :func:`pyg_symbreak.detect.detect_symmetry`: initial moments, say.
 
     Returns
     -------
@@ -103,7 +127,8 @@ def distortions(
     Raises
     ------
     ValueError, TypeError
-        As :func:`pyg_symbreak.detect.detect_symmetry`.
+        As :func:`pyg_symbreak.detect.detect_symmetry`; the Atoms have a constraint other than FixAtoms; a strain of
+        what has no cell, or holds atoms.
 
     Notes
     -----
@@ -126,7 +151,7 @@ def distortions(
     T2 2 Cs 2 12
     T2 2 C1 3 24
     """
-    space = Displacements(x, symprec)
+    space = Displacements(x, symprec, features=features, strain=strain)
     return [d for irrep in space.irreps for d in directions(space, irrep, copies)]
 
 
@@ -140,6 +165,7 @@ def directions(space: Displacements, irrep: Irrep, copies: int | None = None) ->
         for keep, (operations, parameters, vector, reversible) in zip(kept, groups, strict=True):
             direction = np.einsum("k,kia->ia", vector, irrep.basis[c])
             direction /= np.linalg.norm(direction, axis=1).max()
+            count = len(space.atoms)
             whole = 2 if space.linear and irrep.name.startswith("Pi") else dimension
             found.append(
                 Distortion(
@@ -152,7 +178,8 @@ def directions(space: Displacements, irrep: Irrep, copies: int | None = None) ->
                     parameters=parameters,
                     equivalent=space.order // len(operations) if whole == dimension else math.inf,
                     reversible=reversible,
-                    direction=direction,
+                    direction=direction[:count],
+                    strain=direction[count:] / space.scale if space.strain else None,
                 )
             )
     return found

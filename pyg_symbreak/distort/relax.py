@@ -1,173 +1,38 @@
-"""Relaxation from a symmetric structure to the minima around it, and the count of what it took."""
+"""Relaxation from a symmetric structure to the minima around it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from os import PathLike, fspath
+from dataclasses import replace
 from typing import Any, Literal
 
-import ase.io
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
-from ase.calculators.singlepoint import SinglePointCalculator
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.constraints import FixConstraint
+from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
+from ase.stress import voigt_6_to_full_3x3_stress
 from torch_geometric.data import Data
 
-from pyg_symbreak.detect import Symmetry, detect_symmetry
-from pyg_symbreak.distort.displacements import Displacements, Irrep, nearest_neighbor_distance
+from pyg_symbreak.distort.displacements import (
+    Displacements,
+    Features,
+    Irrep,
+    nearest_neighbor_distance,
+    structure_symmetry,
+)
 from pyg_symbreak.distort.distortions import Distortion, directions
 from pyg_symbreak.distort.equivalence import SAME_PLACE, same_structure
 from pyg_symbreak.distort.isotropy import isotropy_subgroups
-from pyg_symbreak.groups import PointGroup
+from pyg_symbreak.distort.relaxation import FLAT, Descent, Relaxation, Stationary, with_results
 
 STEP = 0.01
 """Largest displacement, Å, of the finite differences of forces."""
-UNSTABLE = -0.01
-"""Curvatures below this, eV/Å², are unstable."""
+NEARLY_FLAT = 0.1
+"""Curvatures nearer to zero than this, eV/Å², are computed more precisely."""
 SAME_ENERGY = 5e-3
 """Relaxed structures whose energies, eV, differ by more are different."""
-
-
-@dataclass(eq=False)
-class Stationary:
-    """A structure at which the forces vanish.
-
-    Attributes
-    ----------
-    atoms : ase.Atoms
-        With energy (eV) and forces (eV/Å).
-    energy : float
-        eV.
-    symmetry : PointGroup
-    curvatures : list of (str, float), optional
-        The lowest curvature, eV/Å², in each irrep that breaks the symmetry; None where it was not computed.
-    curvature_calls : int
-        Force calls that they took.
-    """
-
-    atoms: Atoms
-    energy: float
-    symmetry: PointGroup
-    curvatures: list[tuple[str, float]] | None = None
-    curvature_calls: int = 0
-
-    @property
-    def is_minimum(self) -> bool | None:
-        """Whether no distortion that breaks the symmetry goes down; None where that was not computed."""
-        return None if self.curvatures is None else not self.unstable
-
-    @property
-    def unstable(self) -> list[str]:
-        """Irreps in which the energy falls, as far as known."""
-        return [name for name, curvature in self.curvatures or [] if curvature < UNSTABLE]
-
-    def __repr__(self) -> str:
-        kind = {True: "minimum", False: f"saddle, unstable in {', '.join(self.unstable)}", None: "not looked at"}
-        return f"Stationary({self.symmetry.schoenflies}, {self.energy:.4f} eV, {kind[self.is_minimum]})"
-
-
-@dataclass(eq=False)
-class Descent:
-    """One relaxation.
-
-    Attributes
-    ----------
-    parent : int, optional
-        Number of the stationary structure that it started from; None for the relaxation that keeps all symmetry.
-    distortion : Distortion, optional
-        How the start was displaced, and what symmetry was kept on the way.
-    sign : int
-        Of the displacement.
-    curvature : float, optional
-        eV/Å², of the energy along it at the parent.
-    energies : list of float
-        eV, one for each force call.
-    found : int, optional
-        Number of the stationary structure at its end; None if it did not converge.
-    """
-
-    parent: int | None
-    distortion: Distortion | None
-    sign: int
-    curvature: float | None
-    energies: list[float]
-    found: int | None
-
-
-@dataclass(eq=False)
-class Relaxation:
-    """What was found from a symmetric structure.
-
-    Attributes
-    ----------
-    found : list of Stationary
-        Inequivalent stationary structures, in the order in which they were found; the first has all symmetry of the
-        input.
-    descents : list of Descent
-        All relaxations, in their order.
-    """
-
-    found: list[Stationary] = field(default_factory=list)
-    descents: list[Descent] = field(default_factory=list)
-
-    @property
-    def curvature_calls(self) -> int:
-        """Force calls for curvatures."""
-        return sum(s.curvature_calls for s in self.found)
-
-    @property
-    def calls(self) -> int:
-        """All force calls."""
-        return self.curvature_calls + sum(len(d.energies) for d in self.descents)
-
-    @property
-    def minima(self) -> list[Stationary]:
-        """The structures that are not known to be saddles, by rising energy."""
-        return sorted((s for s in self.found if s.is_minimum is not False), key=lambda s: s.energy)
-
-    def write(self, path: str | PathLike) -> None:
-        """Write the structures as extended XYZ, with energy, forces and symmetry."""
-        frames = []
-        for s in self.found:
-            frames.append(Atoms(s.atoms.numbers, s.atoms.positions, cell=s.atoms.cell, pbc=s.atoms.pbc))
-            frames[-1].calc = s.atoms.calc
-            frames[-1].info["symmetry"] = s.symmetry.schoenflies
-        ase.io.write(fspath(path), frames, format="extxyz")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the structures, as numbers, strings and lists."""
-        return {
-            "force_calls": self.calls,
-            "force_calls_for_curvatures": self.curvature_calls,
-            "found": [
-                {
-                    "symmetry": s.symmetry.schoenflies,
-                    "energy": s.energy,
-                    "minimum": s.is_minimum,
-                    "unstable": s.unstable,
-                }
-                for s in self.found
-            ],
-            "descents": [
-                {
-                    "parent": d.parent,
-                    "irrep": d.distortion and d.distortion.irrep,
-                    "kept": d.distortion and d.distortion.keep.label,
-                    "sign": d.sign,
-                    "curvature": d.curvature,
-                    "force_calls": len(d.energies),
-                    "found": d.found,
-                }
-                for d in self.descents
-            ],
-        }
-
-    def __repr__(self) -> str:
-        names = ", ".join(s.symmetry.schoenflies for s in self.minima)
-        return f"Relaxation({self.found[0].symmetry.schoenflies} to {names}: {self.calls} force calls)"
 
 
 def relax(
@@ -177,10 +42,13 @@ def relax(
     along: Literal["unstable"] | Sequence[Distortion] = "unstable",
     amplitude: float = 0.1,
     generations: int = 5,
+    max_calls: int | None = None,
+    cell: bool = False,
     optimizer: Any = BFGS,
     fmax: float = 0.01,
     steps: int = 500,
     symprec: float | Literal["auto"] = 1e-3,
+    features: Features = (),
     progress: Callable[[str], None] = lambda message: None,
 ) -> Relaxation:
     """Relax a symmetric structure, then leave it along the distortions that break its symmetry.
@@ -196,9 +64,11 @@ def relax(
     Parameters
     ----------
     x : Data or ase.Atoms
-        Molecule, crystal or slab, without constraints; the cell is not relaxed.
+        Molecule, crystal or slab. All that Atoms carry (charges, moments, tags, masses, ``info``) goes with them to
+        the calculator and into the results. Atoms that are held by ``ase.constraints.FixAtoms`` stay where they are,
+        and the symmetry carries them to each other: a slab that is held below has no mirror in its plane.
     calculator : ase.calculators.calculator.Calculator
-        Any that gives energy and forces.
+        Any that gives energy and forces; with ``cell`` stresses too.
     along : "unstable" or sequence of Distortion
         Distortions to follow from the first structure instead of the unstable ones, e.g. all of
         :func:`distortions`, to reach minima behind a barrier.
@@ -206,14 +76,23 @@ def relax(
         Largest displacement of an atom in a start, as a fraction of the nearest-neighbour distance.
     generations : int
         How often to go on from what was found; 1 stops at what is found from the symmetric structure.
+    max_calls : int, optional
+        Stop when so many forces have been computed; what was found until then is returned, and ``unfinished`` says
+        what was being done. No limit if not given.
+    cell : bool
+        Whether the cell of a crystal relaxes too (``ase.filters.FrechetCellFilter``; of a slab in its plane), and
+        strains are among the distortions. Without it the cell stays.
     optimizer : class
         Of :mod:`ase.optimize`.
     fmax, steps
-        eV/Å and number of steps: when a relaxation ends, and when it has failed to.
+        eV/Å and number of steps: when a relaxation ends, and when it has failed to. With ``cell`` the derivative by
+        the strain, divided by √N nearest-neighbour distances, is a force too.
     symprec : float or "auto"
         Tolerance of the symmetry of x, Å.
+    features : sequence of str, or mapping of str to irreps
+        Of the atoms, which the symmetry keeps, as in :func:`pyg_symbreak.detect.detect_symmetry`: initial moments, say.
     progress : callable
-        Is told in a line what is being done.
+        Is told in a line what is being done and what was found.
 
     Returns
     -------
@@ -222,13 +101,22 @@ def relax(
     Raises
     ------
     ValueError, TypeError
-        As :func:`pyg_symbreak.detect.detect_symmetry`; the Atoms have constraints.
+        As :func:`pyg_symbreak.detect.detect_symmetry`; the Atoms have a constraint other than FixAtoms; ``cell`` of
+        what has no cell, or holds atoms, or with a calculator that gives no stress.
     RuntimeError
-        The relaxation that keeps all symmetry does not converge.
+        The relaxation that keeps all symmetry does not converge, or not within ``max_calls``.
 
     Notes
     -----
     Minima are found along ways that keep some symmetry at first; one that lies on none of them is missed.
+
+    A curvature is uncertain by what is left of the forces: a force f across a direction that bends with a radius ρ
+    changes the curvature along it by f/ρ. ρ is taken to be the distance to the structure that it was found from, at
+    most the length of a start. Where a curvature is nearer to zero than that or 0.1 eV/Å² (``NEARLY_FLAT``), the
+    structure is relaxed further, until f/ρ is below half of ``FLAT``, 0.01 eV/Å², and these curvatures are computed
+    again with an error of the fourth order in the step. What then still lies within the ``uncertainty``, ``FLAT`` or
+    a larger f/ρ, is called flat: the trough of a Jahn-Teller system without warping is neither a minimum nor a saddle.
+    Noise of the forces is not seen: δ eV/Å of it are δ/0.01 eV/Å² in a curvature.
 
     At a conical intersection (a Jahn-Teller molecule) the symmetric structure is not stationary but the tip of a cone.
     The forces averaged over S vanish there all the same, and the finite differences across the tip give large
@@ -243,138 +131,225 @@ def relax(
     >>> [(s.symmetry.schoenflies, round(s.energy, 2), s.is_minimum) for s in result.found]
     [('Dinfh', 4.59, False), ('D3h', 4.05, True)]
     """
-    if isinstance(x, Atoms) and x.constraints:
-        kinds = ", ".join(type(constraint).__name__ for constraint in x.constraints)
-        raise ValueError(
-            f"the Atoms have constraints ({kinds}), which the relaxations would not heed: remove them with "
-            "atoms.set_constraint() to relax all atoms"
-        )
-    return _Search(calculator, amplitude, optimizer, fmax, steps, progress).run(x, along, generations, symprec)
+    search = _Search(_Counted(calculator, cell, max_calls), amplitude, optimizer, fmax, steps, cell, features, progress)
+    return search.run(x, along, generations, symprec)
+
+
+Ways = list[tuple[float | None, Distortion]]
+"""Distortions to follow, with the curvature along them, eV/Å²."""
+
+
+Modes = tuple[Irrep, np.ndarray]
+"""An irrep whose copies are modes, and their curvatures, eV/Å²."""
 
 
 class _Search:
-    def __init__(self, calculator, amplitude, optimizer, fmax, steps, progress):
-        if isinstance(calculator, type) or not hasattr(calculator, "get_forces"):
-            raise TypeError(f"calculator must be an ASE calculator such as EMT(), got {calculator!r}")
-        self.calculator = _Counted(calculator)
+    def __init__(self, calculator, amplitude, optimizer, fmax, steps, cell, features, progress):
+        self.calculator = calculator
         self.amplitude, self.optimizer, self.fmax, self.steps = amplitude, optimizer, fmax, steps
-        self.progress = progress
+        self.cell, self.features, self.progress = cell, features, progress
+        self.doing = ""
+        self.distances: list[float] = []  # of each structure from the one that it was found from, Å
         self.result = Relaxation()
 
     def run(self, x, along, generations, symprec) -> Relaxation:
-        space = Displacements(x, symprec)
+        space = self._space(x, symprec)
         self._tell(f"relaxing with all of {space.whole.schoenflies}")
-        energies, end = self._relax(space, range(space.order), space.atoms, self.fmax)
+        descent = Descent(None, None, 1, None, [], 0)
+        self.result.descents.append(descent)
+        try:
+            end = self._relax(space, range(space.order), space.atoms, self.fmax, descent.frames)
+        except _SpentError as spent:
+            raise RuntimeError(f"the symmetric structure is not relaxed after {spent}: raise max_calls") from spent
         if end is None:
             raise RuntimeError(
                 f"the symmetric structure is not relaxed to {self.fmax} eV/Å after {self.steps} steps: "
                 "raise fmax or steps, or start nearer to it"
             )
-        self._number(end)
-        self.result.descents.append(Descent(None, None, 1, None, energies, 0))
+        self._number(end, np.inf)
         queue = [0]
-        for generation in range(generations):
-            ways = along if generation == 0 else "unstable"
-            queue = [new for number in queue for new in self._leave(number, ways)]
+        try:
+            for generation in range(generations):
+                ways = along if generation == 0 else "unstable"
+                queue = [new for number in queue for new in self._leave(number, ways)]
+        except _SpentError:
+            self.result.unfinished = self.doing
         return self.result
 
-    def _tell(self, message: str) -> None:
-        self.progress(f"{self.calculator.calls} force calls, {len(self.result.found)} structures; {message}")
+    def _space(self, x: Data | Atoms, symprec: float | Literal["auto"]) -> Displacements:
+        space = Displacements(x, symprec, features=self.features, strain=self.cell)
+        space.atoms.calc = None if isinstance(x, Data) else x.calc  # the symmetric structure has its forces, nearly
+        return space
+
+    def _tell(self, doing: str) -> None:
+        self.doing = doing
+        lowest = min(self.result.found, key=lambda s: s.energy, default=None)
+        known = f", the lowest {lowest.symbol} at {lowest.energy:.4f} eV" if lowest else ""
+        self.progress(f"{self.calculator.calls} force calls, {len(self.result.found)} structures{known}; {doing}")
 
     def _leave(self, number: int, along) -> list[int]:
         """Relax from a stationary structure; the numbers of what is new and lower."""
         parent = self.result.found[number]
-        space = Displacements(parent.atoms, _tolerance(parent.atoms))
+        space = self._space(parent.atoms, _tolerance(parent.atoms))
+        ways: Ways
         if isinstance(along, str):
-            ways = self._unstable(space, parent)
+            ways = self._unstable(space, parent, min(self._reach(parent.atoms), self.distances[number]))
         else:  # the operations may have been listed in another order
-            ways = [(None, replace(way, operations=space.stabilizer(way.direction))) for way in along]
+            ways = [(None, replace(way, operations=space.stabilizer(_rows(space, way)))) for way in along]
         lower = []
         for curvature, way in ways:
             fmax = self.fmax
             if curvature is not None:  # on a flat saddle the forces on the start may be below fmax
-                reach = self.amplitude * nearest_neighbor_distance(space.atoms)
-                fmax = min(fmax, abs(curvature) * reach / 2)
+                fmax = min(fmax, abs(curvature) * self._reach(space.atoms) / 2)
             for sign, start in zip((1, -1), way.starts(space.atoms, self.amplitude), strict=False):
-                self._tell(f"{parent.symmetry.schoenflies} along {way.irrep}, keeping {way.keep.label}")
+                self._tell(f"{parent.symbol} along {way.irrep}, keeping {way.keep.label}")
                 known = len(self.result.found)
-                energies, end = self._relax(space, way.operations, start, fmax)
-                found = None if end is None else self._number(end)
-                self.result.descents.append(Descent(number, way, sign, curvature, energies, found))
-                if found == known and self.result.found[found].energy < parent.energy:
-                    lower.append(found)
+                descent = Descent(number, way, sign, curvature, [], None)
+                self.result.descents.append(descent)
+                end = self._relax(space, way.operations, start, fmax, descent.frames)
+                if end is not None:
+                    descent.found = self._number(end, float(np.linalg.norm(space.displacement(end))))
+                if descent.found == known and self.result.found[known].energy < parent.energy:
+                    lower.append(known)
         return lower
 
-    def _unstable(self, space: Displacements, parent: Stationary) -> list[tuple[float | None, Distortion]]:
+    def _reach(self, atoms: Atoms) -> float:
+        """Length of a start, Å."""
+        return self.amplitude * nearest_neighbor_distance(atoms)
+
+    def _unstable(self, space: Displacements, parent: Stationary, radius: float) -> Ways:
         """Distortions along which the energy falls, steepest first, with the curvature."""
-        ways: list[tuple[float, Distortion]] = []
-        parent.curvatures = []
         before = self.calculator.calls
-        for irrep in space.irreps:
-            self._tell(f"{parent.symmetry.schoenflies}: curvatures in {irrep.name}")
-            modes, curvatures = self._curvatures(space, irrep)
-            parent.curvatures.append((irrep.name, float(curvatures.min())))
-            found = directions(space, modes, int((curvatures < UNSTABLE).sum()))
+        try:
+            modes = self._all_curvatures(space, parent, radius)
+        finally:
+            parent.curvature_calls = self.calculator.calls - before
+        ways: list[tuple[float, Distortion]] = []
+        for irrep, curvatures in modes:
+            found = directions(space, irrep, int((curvatures < -parent.uncertainty).sum()))
             least = min((way.parameters for way in found), default=0)
             ways += [(float(curvatures[way.copy]), way) for way in found if way.parameters == least]
-        parent.curvature_calls = self.calculator.calls - before
-        return sorted(ways, key=lambda item: (item[0], item[1].equivalent))
+        return [*sorted(ways, key=lambda item: (item[0], item[1].equivalent))]
 
-    def _curvatures(self, space: Displacements, irrep: Irrep) -> tuple[Irrep, np.ndarray]:
-        """The irrep divided into eigenspaces of the force constants, and these, eV/Å², rising."""
-        multiplicity, dimension, count, _ = irrep.basis.shape
+    def _all_curvatures(self, space: Displacements, parent: Stationary, radius: float) -> list[Modes]:
+        """Each irrep divided into modes, with their curvatures; where one is nearly flat, the structure is refined."""
+        modes = []
+        for irrep in space.irreps:
+            self._tell(f"{parent.symbol}: curvatures in {irrep.name}")
+            modes.append(self._curvatures(space, irrep))
+        error = self._left(space) / radius
+        nearly = [k for k, (_, c) in enumerate(modes) if np.abs(c).min() <= max(NEARLY_FLAT, error)]
+        if nearly and error > FLAT / 2:
+            self._tell(f"{parent.symbol}: relaxing further, it is nearly flat")
+            end = self._relax(space, range(space.order), space.atoms, FLAT / 2 * radius / space.rows**0.5, [])
+            if end is not None:
+                parent.atoms, parent.energy = end, float(end.get_potential_energy())
+                space.atoms = end
+        for k in nearly:
+            self._tell(f"{parent.symbol}: curvatures in {modes[k][0].name} again, they are nearly flat")
+            modes[k] = self._curvatures(space, modes[k][0], precise=True)
+        parent.curvatures = [(irrep.name, float(curvatures.min())) for irrep, curvatures in modes]
+        parent.uncertainty = max(FLAT, self._left(space) / radius)
+        return modes
+
+    def _curvatures(self, space: Displacements, irrep: Irrep, precise: bool = False) -> Modes:
+        """The irrep divided into eigenspaces of the force constants, and these, eV/Å², rising.
+
+        From central differences, whose error is of the second order in the step; where it is to be precise, from two
+        steps, so that it is of the fourth (Richardson).
+        """
+        multiplicity, dimension, rows, _ = irrep.basis.shape
         subgroups = isotropy_subgroups(irrep.matrices, space.abstract)
         _, _, vector, reversible = next((k for k in subgroups if k[3]), subgroups[0])
-        displaced, response = [], []
-        for copy in irrep.basis:
-            mode = np.einsum("k,kia->ia", vector, copy)
-            size = STEP / np.linalg.norm(mode, axis=1).max()
-            plus = self._forces(space.atoms, size * mode)
-            if reversible:  # minus the mode is an image of it
-                reverse = int(np.abs(irrep.matrices @ vector + vector).max(1).argmin())
-                minus = space.images(plus[None], [reverse])[0, 0]
-            else:
-                minus = self._forces(space.atoms, -size * mode)
-            displaced.append(mode)
-            response.append((minus - plus) / (2 * size))
+        reverse = int(np.abs(irrep.matrices @ vector + vector).max(1).argmin())
+
+        def response(mode: np.ndarray, step: float) -> np.ndarray:
+            size = step / np.linalg.norm(mode, axis=1).max()
+            plus = self._forces(space, size * mode)
+            if not reversible:
+                return (self._forces(space, -size * mode) - plus) / (2 * size)
+            return (space.images(plus[None], [reverse])[0, 0] - plus) / (2 * size)  # minus the mode is an image of it
+
+        displaced = np.einsum("k,ckia->cia", vector, irrep.basis)
+        responses = np.array([response(mode, STEP) for mode in displaced])
+        if precise:
+            responses = (4 * responses - np.array([response(mode, 2 * STEP) for mode in displaced])) / 3
         flat = irrep.basis.reshape(multiplicity * dimension, -1)
-        modes, answers = (space.images(np.array(u)).reshape(-1, 3 * count) @ flat.T for u in (displaced, response))
+        modes, answers = (space.images(u).reshape(-1, 3 * rows) @ flat.T for u in (displaced, responses))
         inside = np.linalg.lstsq(modes, answers, rcond=None)[0]  # the images of the modes span all copies
         blocks = (inside + inside.T).reshape(multiplicity, dimension, multiplicity, dimension) / 2
         blocks = np.einsum("gab,ibjd,gcd->iajc", irrep.matrices, blocks, irrep.matrices, optimize=True) / space.order
         constants = flat.T @ blocks.reshape(len(flat), -1) @ flat
-        split = space.irrep(irrep.name, irrep.basis.reshape(-1, count, 3), dimension, constants)
+        split = space.irrep(irrep.name, irrep.basis.reshape(-1, rows, 3), dimension, constants)
         copies = split.basis.reshape(multiplicity, dimension, -1)
         return split, np.einsum("cdi,ij,cdj->c", copies, constants, copies) / dimension
 
-    def _forces(self, atoms: Atoms, displacement: np.ndarray) -> np.ndarray:
-        moved = Atoms(atoms.numbers, atoms.positions + displacement, cell=atoms.cell, pbc=atoms.pbc)
-        moved.calc = self.calculator
-        return moved.get_forces()
-
-    def _relax(self, space: Displacements, operations, start: Atoms, fmax: float) -> tuple[list[float], Atoms | None]:
-        """Relax with the symmetry of some operations: energies, eV, and the end if it was reached."""
-        before = self.calculator.calls
-        atoms = start.copy()
-        atoms.set_constraint(_Symmetric(start.positions, space.projector(operations)))
-        atoms.calc = self.calculator
-        converged = self.optimizer(atoms, logfile=None).run(fmax=fmax, steps=self.steps)
-        energies = self.calculator.energies[before:]
-        if not converged:
-            return energies, None
+    def _forces(self, space: Displacements, displacement: np.ndarray) -> np.ndarray:
+        """Derivatives [M, 3] of minus the energy by the displacement."""
+        atoms = space.displaced(displacement)
         atoms.set_constraint()
-        atoms.info.pop("distortion", None)
-        atoms.calc = SinglePointCalculator(atoms, energy=atoms.get_potential_energy(), forces=atoms.get_forces())
-        return energies, atoms
+        atoms.calc = self.calculator
+        if not self.cell:
+            return atoms.get_forces()
+        strained = FrechetCellFilter(atoms, exp_cell_factor=space.scale)
+        strained.orig_cell = space.atoms.cell.array
+        return strained.get_forces()
 
-    def _number(self, atoms: Atoms) -> int:
+    def _left(self, space: Displacements) -> float:
+        """Norm of what is left of the symmetric forces on a relaxed structure, eV/Å."""
+        results = space.atoms.calc.results
+        forces = results["forces"]
+        if self.cell:
+            virial = -space.atoms.get_volume() * voigt_6_to_full_3x3_stress(results["stress"])
+            forces = np.concatenate([forces, virial / space.scale])
+        return float(np.linalg.norm(space.projector(range(space.order)) @ forces.ravel()))
+
+    def _relax(self, space: Displacements, operations, start: Atoms, fmax: float, frames: list[Atoms]) -> Atoms | None:
+        """Relax with the symmetry of some operations: the end if it was reached; what was computed goes to frames."""
+        atoms = start.copy()
+        atoms.info = space.atoms.info.copy()
+        atoms.set_constraint()
+        atoms.calc = self.calculator
+        projector = space.projector(operations)
+        moving: Any = atoms
+        if self.cell:
+            moving = _SymmetricCell(atoms, space.atoms, space.scale, projector)
+        else:
+            atoms.set_constraint(_Symmetric(space.atoms.positions, projector))
+        self.calculator.frames = frames
+        try:
+            converged = self.optimizer(moving, logfile=None).run(fmax=fmax, steps=self.steps)
+        finally:
+            self.calculator.frames = None
+            for frame in frames:
+                frame.set_constraint(start.constraints)
+                frame.info["relaxation"] = len(self.result.descents) - 1
+        if not converged:
+            return None
+        atoms.set_constraint()
+        end = with_results(atoms, {name: self.calculator.get_property(name, atoms) for name in self.calculator.wanted})
+        end.set_constraint(start.constraints)
+        return end
+
+    def _number(self, atoms: Atoms, distance: float) -> int:
         """Number of a stationary structure, a new one if it is not known."""
         energy = float(atoms.get_potential_energy())
         for number, known in enumerate(self.result.found):
-            if abs(energy - known.energy) < SAME_ENERGY and same_structure(atoms, known.atoms):
+            if abs(energy - known.energy) < SAME_ENERGY and same_structure(atoms, known.atoms, features=self.features):
                 return number
-        self.result.found.append(Stationary(atoms, energy, _group(atoms, _tolerance(atoms))))
+        symmetry = structure_symmetry(atoms, _tolerance(atoms), self.features)
+        self.distances.append(distance)
+        self.result.found.append(
+            Stationary(atoms, energy, symmetry.group, symmetry.space_group or symmetry.layer_group)
+        )
         return len(self.result.found) - 1
+
+
+def _rows(space: Displacements, way: Distortion) -> np.ndarray:
+    """A distortion as a displacement [M, 3]."""
+    if (way.strain is not None) != space.strain:
+        raise ValueError("the distortions to follow must have been listed with strain=True, and only then cell=True")
+    return way.direction if way.strain is None else np.concatenate([way.direction, space.scale * way.strain])
 
 
 def _tolerance(atoms: Atoms) -> float:
@@ -382,34 +357,44 @@ def _tolerance(atoms: Atoms) -> float:
     return SAME_PLACE / 2 * nearest_neighbor_distance(atoms)
 
 
-def _group(atoms: Atoms, symprec: float) -> PointGroup:
-    symmetry = detect_symmetry(atoms, symprec)
-    assert isinstance(symmetry, Symmetry)
-    return symmetry.group
+class _SpentError(Exception):
+    """The force calls that were allowed are used up."""
 
 
 class _Counted(Calculator):
-    """Another calculator, counted: the energy of each force call."""
+    """Another calculator, counted, stopped at a number of calls, and remembered while ``frames`` is a list."""
 
-    implemented_properties = ["energy", "forces"]  # noqa: RUF012
+    implemented_properties = ["energy", "forces", "stress"]  # noqa: RUF012
 
-    def __init__(self, calculator: Calculator):
+    def __init__(self, calculator: Calculator, stress: bool, max_calls: int | None):
+        if isinstance(calculator, type) or not hasattr(calculator, "get_forces"):
+            raise TypeError(f"calculator must be an ASE calculator such as EMT(), got {calculator!r}")
         super().__init__()
-        self.inner = calculator
-        self.energies: list[float] = []
-
-    @property
-    def calls(self) -> int:
-        return len(self.energies)
+        self.inner, self.max_calls = calculator, max_calls
+        self.wanted = ("energy", "forces", "stress") if stress else ("energy", "forces")
+        self.calls = 0
+        self.frames: list[Atoms] | None = None
 
     def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
+        if self.calls == self.max_calls:
+            raise _SpentError(f"{self.calls} force calls")
         assert self.atoms is not None
         free = self.atoms.copy()
         free.set_constraint()
         free.calc = self.inner
-        self.results = {"forces": free.get_forces(), "energy": free.get_potential_energy()}
-        self.energies.append(float(self.results["energy"]))
+        self.results = {"forces": free.get_forces(), "energy": float(free.get_potential_energy())}
+        if "stress" in self.wanted:
+            try:
+                self.results["stress"] = free.get_stress()
+            except PropertyNotImplementedError as error:
+                raise ValueError(
+                    f"the calculator {type(self.inner).__name__} gives no stress, which a cell that relaxes needs: "
+                    "take another, or keep the cell"
+                ) from error
+        self.calls += 1
+        if self.frames is not None:
+            self.frames.append(with_results(free, self.results))
 
 
 class _Symmetric(FixConstraint):
@@ -427,3 +412,20 @@ class _Symmetric(FixConstraint):
 
     def adjust_forces(self, atoms, forces):
         forces[:] = (self.projector @ forces.ravel()).reshape(-1, 3)
+
+
+class _SymmetricCell(FrechetCellFilter):
+    """The same for a cell that relaxes too: displacements [M, 3] from a symmetric structure, strain included."""
+
+    def __init__(self, atoms: Atoms, symmetric: Atoms, scale: float, projector: np.ndarray):
+        super().__init__(atoms, exp_cell_factor=scale)
+        self.orig_cell = symmetric.cell.array
+        self.reference = np.concatenate([symmetric.positions, np.zeros((3, 3))])
+        self.projector = projector
+
+    def set_positions(self, new, **keywords):  # type: ignore[override]
+        kept = self.reference + (self.projector @ (new - self.reference).ravel()).reshape(-1, 3)
+        super().set_positions(kept, **keywords)
+
+    def get_forces(self, **keywords):
+        return (self.projector @ super().get_forces(**keywords).ravel()).reshape(-1, 3)

@@ -12,7 +12,6 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.cluster import Icosahedron, Octahedron
-from ase.constraints import FixAtoms
 from ase.io import read
 from ase.optimize import BFGS, FIRE
 from ase.spacegroup import crystal
@@ -582,13 +581,6 @@ def test_reports():
     assert repr(result) == f"Relaxation(Oh to Ih: {result.calls} force calls)"
     assert repr(result.found[0]).startswith("Stationary(Oh, 10.1571 eV, saddle, unstable in A2g")
     assert result.descents[1].energies[-1] == pytest.approx(result.found[1].energy)
-
-
-def test_constraints_are_refused():
-    atoms = octahedral()
-    atoms.set_constraint(FixAtoms([0]))
-    with pytest.raises(ValueError, match=r"constraints \(FixAtoms\).*atoms.set_constraint\(\)"):
-        relax(atoms, EMT())
 
 
 def test_same_structure():
