@@ -92,12 +92,12 @@ def main(count: int) -> None:
                 None,
                 AddSymmetry(),
                 AddSymmetryBreaking(irreps=irreps, seed=0),
-                AddSymmetryBreaking(strategy="noise", seed=0),
+                AddSymmetryBreaking("noise", seed=0),
             ):
                 first, again = seconds(make, transform), min(seconds(make, transform) for _ in range(2))
                 kind = type(transform).__name__ if transform else "none"
                 if isinstance(transform, AddSymmetryBreaking):
-                    kind += f", {transform.strategy}"
+                    kind += f", {transform.breaking}"
                 rates = f"{count / first:.0f}", f"{count / again:.0f}", f"{(again - bare) / count * 1e3:.2f}"
                 table.add_row(name, kind, *rates)
     Console(width=100).print(table)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.transforms import BaseTransform
 
+from pyg_symbreak.breaking import InputIndexed, Noise
 from pyg_symbreak.nn import SymPE
 from pyg_symbreak.transforms import AddSymmetryBreaking, OrbitIndividualization
 
@@ -73,8 +74,9 @@ def graph_way(way: str, features: Sequence[str] = (), dim: int = DIM) -> BaseTra
     if way == "orbit ids":
         return OrbitIndividualization(dim, features=features)
     if way == "SymPE":
-        return AddSymmetryBreaking(strategy="sympe", features=features)
-    return AddSymmetryBreaking(strategy=way.split("-")[0], features=features, irreps=f"{dim}x0e")
+        return AddSymmetryBreaking("sympe", features=features)
+    kind = Noise if way == "noise" else InputIndexed
+    return AddSymmetryBreaking(kind(irreps=f"{dim}x0e"), features=features)
 
 
 class BreakingFeatures(nn.Module):

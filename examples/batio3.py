@@ -123,14 +123,14 @@ class Phases:
         self.symmetry = detect_symmetry(self.targets[0])
         self.keep = [kept_symmetry(self.symmetry, d.y, d.strain[0]) for d in self.targets]
         self.sets = [breaking_set(self.symmetry.group, keep) for keep in self.keep]
-        one = [AddSymmetryBreaking(keep, choose=0)(d) for keep, d in zip(self.keep, self.targets, strict=True)]
+        one = [AddSymmetryBreaking(keep=keep, choose=0)(d) for keep, d in zip(self.keep, self.targets, strict=True)]
         self.batch = Batch.from_data_list(one)
         self.strain = strain_to_irreps(self.batch.strain)
         self.scale_y, self.scale_strain = self.batch.y.square().mean().sqrt(), self.strain.square().mean().sqrt()
 
     def all_domains(self, phase: int) -> Batch:
         """The cubic structure with each object of a phase."""
-        return AddSymmetryBreaking(self.keep[phase], choose="all")(self.targets[phase])
+        return AddSymmetryBreaking(keep=self.keep[phase], choose="all")(self.targets[phase])
 
     def network(self, seed: int) -> GatedNetwork:
         """The network: displacements on the atoms, strain for the crystal."""
@@ -213,7 +213,8 @@ def moved_prediction_error(phases: Phases, model: GatedNetwork, seed: int) -> fl
         moved = Data(z=target.z[order], pos=target.pos[order] @ r.T + shift, cell=target.cell @ r.T, pbc=target.pbc)
         moved.temperature = target.temperature
         data = phases.all_domains(i)
-        other = AddSymmetryBreaking(phases.keep[i].rotated(r.numpy()), choose="all")(with_features(moved, 2.9))
+        keep = phases.keep[i].rotated(r.numpy())
+        other = AddSymmetryBreaking(keep=keep, choose="all")(with_features(moved, 2.9))
         with torch.no_grad():
             (y, strain), (y2, strain2) = phases.predict(model, data), phases.predict(model, other)
         same = torch.cdist(data.breaking @ r.T, other.breaking).argmin(1)

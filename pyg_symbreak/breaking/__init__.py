@@ -11,15 +11,27 @@ from .canonical import (
     lattice_points,
 )
 from .coset import CosetBreakingSet, coset_breaking_set
-from .group_indexed import BreakingSet, breaking_set, breaking_sets
-from .input_indexed import input_breaking_set
+from .group_indexed import BreakingSet, GroupIndexed, breaking_set, breaking_sets
+from .input_indexed import InputIndexed, KernelObjects, input_breaking_set
+from .noise import Noise, NoiseObjects
+from .protocol import Breaking, ListedObjects, Objects
+from .sympe import GroupElement
 
 __all__ = [
+    "Breaking",
     "BreakingSet",
     "CosetBreakingSet",
+    "GroupElement",
+    "GroupIndexed",
+    "InputIndexed",
     "InversionKernel",
     "KernelElements",
+    "KernelObjects",
     "LatticeKernel",
+    "ListedObjects",
+    "Noise",
+    "NoiseObjects",
+    "Objects",
     "SetAnalysis",
     "analyze_set",
     "breaking_set",

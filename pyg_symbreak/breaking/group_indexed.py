@@ -15,13 +15,78 @@ from functools import cache, cached_property
 import numpy as np
 import torch
 from e3nn import o3
+from torch_geometric.data import Data
 
+from pyg_symbreak.detect import Features, GraphSymmetry, Symmetry
 from pyg_symbreak.groups import PointGroup, irreps_matrices, parent_group, require_inside, structure
 
 from .continuous import continuous_solutions
 from .objects import Solution, cost, lowest_object
+from .protocol import Level, describe, require_keep, require_point_group
 
-__all__ = ["BreakingSet", "breaking_set", "breaking_sets"]
+__all__ = ["BreakingSet", "GroupIndexed", "breaking_set", "breaking_sets"]
+
+
+@dataclass(frozen=True)
+class GroupIndexed:
+    """Objects from the smallest equivariant set for the symmetry S of the structure (:func:`breaking_set`).
+
+    If the set is ideal any object may be used with any structure of the same shape in any orientation; the answers
+    that the others give are the images of the first under S. For some S there is only a continuous set, and graphs
+    without positions have none. After Y. Xie and T. Smidt, "Equivariant Symmetry Breaking Sets", TMLR 2024,
+    arXiv 2402.02681.
+
+    Parameters
+    ----------
+    keep : PointGroup or str, optional
+        K, what is to be kept of S: a symbol or label of a subgroup, which must mean one class of subgroups in every
+        orientation of S; or a point group in the frame of the structure. Default: nothing is kept.
+    parent : "O3", "SO3" or PointGroup
+        The group that the network is equivariant under. With "SO3" S is the group of the rotations among the
+        symmetries of the structure: such a network does not know of the others.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> from pyg_symbreak.structures import from_ase
+    >>> from pyg_symbreak.transforms import AddSymmetryBreaking
+    >>> AddSymmetryBreaking(GroupIndexed(keep="C3v"), choose="all")(from_ase(molecule("BF3"))).breaking.shape
+    torch.Size([2, 3])
+    """
+
+    keep: PointGroup | str | None = None
+    parent: str | PointGroup = "O3"
+
+    def __post_init__(self) -> None:
+        require_keep(self.keep)
+        parent_group(self.parent)
+
+    def objects(self, data: Data, symmetry: Symmetry | GraphSymmetry, features: Features = ()) -> BreakingSet:
+        """The set for the symmetry of the structure."""
+        group = require_point_group(symmetry)
+        if self.parent == "SO3":
+            group = group.rotations()
+        found = breaking_set(group, self.keep, self.parent)
+        if isinstance(self.keep, str):
+            _require_invariant_class(group, found.keep, self.keep)
+        return found
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+
+def _require_invariant_class(group: PointGroup, keep: PointGroup, label: str) -> None:
+    """Refuse a label whose meaning depends on the choice of axes: N(S) exchanges several classes of such subgroups."""
+    if not group.is_finite or keep.order in (1, group.order):
+        return
+    normalizer = group.normalizer()
+    if normalizer.is_finite and normalizer.order != group.generalized_normalizer(keep).order:
+        raise ValueError(
+            f"keep={label!r} is ambiguous in a structure of symmetry {group.schoenflies}: rotations that leave the "
+            "group as it is exchange several classes of such subgroups, so that a label cannot tell them apart in "
+            "every orientation; give keep as a PointGroup in the frame of the structure, for example "
+            f"detect_symmetry(data).group.subgroup({label!r})"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +119,7 @@ class BreakingSet:
     _first: np.ndarray
     _motions: np.ndarray | None
     _normalizer: PointGroup
+    level: Level = "graph"
 
     @property
     def size(self) -> int | float:
@@ -69,7 +135,10 @@ class BreakingSet:
     def motions(self) -> np.ndarray:
         """Elements g_i of N(S, K) that make object i of the first one, float64 [size, 3, 3]; in S if ideal."""
         if self._motions is None:
-            raise ValueError(f"the set is continuous and cannot be listed; use .sample(n). {self.explanation}")
+            raise ValueError(
+                "the set is continuous and cannot be listed; use .sample(n), in a transform choose='sample' (with a "
+                f"seed for the same object each time). {self.explanation}"
+            )
         return self._motions
 
     @cached_property
@@ -82,6 +151,10 @@ class BreakingSet:
             The set is continuous.
         """
         return torch.from_numpy(irreps_matrices(self.irreps, self.motions) @ self._first)
+
+    def all(self) -> torch.Tensor:
+        """The same as a method, as all ways of breaking have it."""
+        return self.objects
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """Objects drawn independently and uniformly, float64 [n, irreps.dim]; continuous sets too."""

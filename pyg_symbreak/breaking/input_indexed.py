@@ -1,4 +1,4 @@
-"""Symmetry breaking objects that depend on the input itself, and noise."""
+"""Symmetry breaking objects that depend on the input itself."""
 
 from __future__ import annotations
 
@@ -10,25 +10,81 @@ from typing import Literal
 import numpy as np
 import torch
 from e3nn import o3
-from scipy.spatial.distance import pdist
 from torch import Tensor
 from torch_geometric.data import Data
 
-from pyg_symbreak.detect import Symmetry
-from pyg_symbreak.detect._input import Features
+from pyg_symbreak.detect import Features, GraphSymmetry, Symmetry
 from pyg_symbreak.groups import PointGroup, irreps_matrices
-from pyg_symbreak.structures import check_structure, neighbor_pairs
 
-from .canonical.kernel import InversionKernel, KernelElements, canonicalize
+from .canonical.kernel import InversionKernel, KernelElements, canonicalize, inversion_kernel
 from .canonical.structures import DIRECTION, generic_function
 from .group_indexed import BreakingSet
+from .protocol import Level, describe, require_keep
 
-__all__ = ["frame_set", "input_breaking_set"]
+__all__ = ["InputIndexed", "KernelObjects", "input_breaking_set"]
 
 GENERIC = "0o+2x1o"
 """Irreps in which a generic vector has no symmetry in O(3)."""
 LMAX = 12
 """Highest degree in which an object that keeps a subgroup is looked for."""
+SCALARS = "8x0e"
+"""Irreps of the objects of a graph without positions."""
+
+
+@dataclass(frozen=True)
+class InputIndexed:
+    """Objects from a set that depends on the structure itself: ideal for every finite symmetry, and for graphs.
+
+    Of a structure with positions the set of :func:`input_breaking_set`; of a graph without positions a row of a fixed
+    table is on each node, that of its rank in the canonical form. After S.-O. Kaba and S. Ravanbakhsh, "Symmetry
+    Breaking and Equivariant Neural Networks", arXiv 2312.09016.
+
+    Parameters
+    ----------
+    keep : PointGroup or str, optional
+        What is to be kept, see :func:`input_breaking_set`; of structures with positions only. Default: nothing.
+    irreps : str or e3nn Irreps, optional
+        Of the vector that is moved. Default: as in :func:`input_breaking_set`; "8x0e" for graphs without positions,
+        which have scalars only.
+
+    Examples
+    --------
+    >>> from pyg_symbreak.transforms import AddSymmetryBreaking
+    >>> AddSymmetryBreaking(InputIndexed(irreps="2x1o"), choose="all")(Data(pos=torch.eye(3))).breaking.shape
+    torch.Size([12, 6])
+    """
+
+    keep: PointGroup | str | None = None
+    irreps: str | None = None
+
+    def __post_init__(self) -> None:
+        require_keep(self.keep)
+        if self.irreps is not None:
+            object.__setattr__(self, "irreps", str(o3.Irreps(self.irreps)))
+
+    def objects(
+        self, data: Data, symmetry: Symmetry | GraphSymmetry, features: Features = ()
+    ) -> BreakingSet | KernelObjects:
+        """The set of the structure or graph."""
+        if isinstance(symmetry, Symmetry):
+            return _kernel_set(inversion_kernel(data, symmetry, features), self.keep, self.irreps)
+        if self.keep is not None:
+            raise ValueError("keep is a point group, and data has no positions: of a graph nothing is kept")
+        irreps = require_scalars(self.irreps)
+        table = rank_table(symmetry.num_nodes, irreps.dim)
+        kernel = inversion_kernel(data, symmetry, features)
+        return KernelObjects(kernel, irreps, lambda elements: table[elements.ranks])
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+
+def require_scalars(irreps: str | None) -> o3.Irreps:
+    """The irreps of objects on the nodes of a graph without positions."""
+    found = o3.Irreps(irreps or SCALARS)
+    if any(ir != o3.Irrep("0e") for _, ir in found):
+        raise ValueError(f"data has no positions, so that its objects are scalars such as '8x0e', not {found}")
+    return found
 
 
 def input_breaking_set(
@@ -83,7 +139,19 @@ def input_breaking_set(
     >>> b
     BreakingSet(C4, size=4, irreps=1x0o+2x1o, ideal)
     """
-    frame, group = _frame_and_group(data, symprec, features)
+    kernel = canonicalize(data, symprec, features)
+    if isinstance(kernel.symmetry, GraphSymmetry):
+        raise ValueError(
+            "data has no positions: sets of irreps objects are for structures. For a graph use canonicalize(data), or "
+            "AddSymmetryBreaking('input')"
+        )
+    return _kernel_set(kernel, keep, irreps)
+
+
+def _kernel_set(kernel: InversionKernel, keep: PointGroup | str | None, irreps: str | o3.Irreps | None) -> BreakingSet:
+    """The set for the structure of an inversion kernel."""
+    frame, group = kernel.setting.rotation.numpy(), kernel.symmetry.group
+    assert isinstance(group, PointGroup)
     kept = _representative(frame, group, keep)
     if irreps is not None:
         found = _set(frame, group, kept, o3.Irreps(irreps))
@@ -100,27 +168,15 @@ def input_breaking_set(
     return found
 
 
-def frame_set(data: Data, symprec: float | Literal["auto"] = 1e-3, features: Features = ()) -> BreakingSet:
-    """The rotations, proper and improper, of the inversion kernel as objects: their columns, three vectors."""
-    frame, group = _frame_and_group(data, symprec, features)
-    return _placed(frame, group, _representative(frame, group, None), o3.Irreps("3x1o"), np.eye(3).ravel())
-
-
-def _frame_and_group(data: Data, symprec: float | Literal["auto"], features: Features) -> tuple[np.ndarray, PointGroup]:
-    """The rotation [3, 3] of an element of the inversion kernel, and S."""
-    kernel = canonicalize(data, symprec, features)
-    if not isinstance(kernel.symmetry, Symmetry):
-        raise ValueError(
-            "data has no positions: sets of irreps objects are for structures. For a graph use canonicalize(data), or "
-            "AddSymmetryBreaking(strategy='input')"
-        )
-    return kernel.setting.rotation.numpy(), kernel.symmetry.group
+def trivial_in(group: PointGroup) -> PointGroup:
+    """The trivial subgroup of a group."""
+    return PointGroup("C1").rotated(group.frame)
 
 
 def _representative(frame: np.ndarray, group: PointGroup, keep: PointGroup | str | None) -> PointGroup:
     """The member of the class of K that lies in the canonical form as the canonical form itself decides."""
     if keep is None:
-        return PointGroup("C1").rotated(group.frame)
+        return trivial_in(group)
     if isinstance(keep, PointGroup):
         if not group.contains_group(keep):
             raise ValueError(
@@ -146,13 +202,13 @@ def _set(frame: np.ndarray, group: PointGroup, kept: PointGroup, irreps: o3.Irre
             length = np.linalg.norm(vector[at : at + ir.dim])
             vector[at : at + ir.dim] *= 1 / length if length > 1e-6 else 0.0
             at += ir.dim
-    found = _placed(frame, group, kept, irreps, vector)
+    found = placed_set(frame, group, kept, irreps, vector)
     moved = irreps_matrices(irreps, group.matrices) @ found._first
     fixing = np.abs(moved - found._first).max(1, initial=0) < 1e-3
     return found if fixing.sum() == kept.order else None
 
 
-def _placed(
+def placed_set(
     frame: np.ndarray, group: PointGroup, kept: PointGroup, irreps: o3.Irreps, vector: np.ndarray
 ) -> BreakingSet:
     """The set of a vector of the canonical form that breaks S to K."""
@@ -198,14 +254,17 @@ class KernelObjects:
     kernel: InversionKernel
     irreps: o3.Irreps
     make: Callable[[KernelElements], Tensor]
+    level: Level = "node"
+    keep: PointGroup | None = None
+    ideal: bool = True
+    explanation: str = "Ideal: the objects are one orbit of the automorphism group, and it fixes none of them."
 
     @property
     def size(self) -> int:
         """The number of objects: the order of the automorphism group."""
         return self.kernel.order
 
-    @property
-    def objects(self) -> Tensor:
+    def all(self) -> Tensor:
         """All objects [size, N, dim]; a ValueError if they are too many."""
         return self.make(self.kernel.elements)
 
@@ -236,38 +295,3 @@ def _primes(count: int) -> list[int]:
             found.append(candidate)
         candidate += 1
     return found
-
-
-# ---------------------------------------------------------------------- noise
-
-
-@dataclass(frozen=True, eq=False)
-class Noise:
-    """Independent normal numbers on all nodes: a law that no rotation and no permutation of the nodes changes."""
-
-    irreps: o3.Irreps
-    num_nodes: int
-    scale: float
-
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """Independent draws, float64 [n, N, dim]."""
-        return self.scale * torch.randn(n, self.num_nodes, self.irreps.dim, generator=generator, dtype=torch.float64)
-
-
-def neighbor_distance(data: Data) -> float:
-    """The shortest distance between two atoms, or an atom and its image, Å.
-
-    Raises
-    ------
-    ValueError
-        There is a single atom without images.
-    """
-    atoms = check_structure(data)
-    shortest = min([*pdist(atoms.positions), *np.linalg.norm(atoms.cell.array[atoms.pbc], axis=1)], default=math.inf)
-    if shortest == math.inf:
-        raise ValueError("a single atom has no neighbour, whose distance is the unit of scale")
-    if not atoms.pbc.any():
-        return float(shortest)
-    source, target, shift = neighbor_pairs(atoms, 1.001 * shortest)
-    apart = atoms.positions[target] - atoms.positions[source] + shift @ atoms.cell.array
-    return float(np.linalg.norm(apart, axis=1).min())

@@ -5,13 +5,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyg_symbreak.detect._attached import symmetry_of
 from pyg_symbreak.detect._detect import approximate_symmetries, detect_symmetries, detect_symmetry
 from pyg_symbreak.detect._graph_symmetry import GraphSymmetry, PermutationGroup
+from pyg_symbreak.detect._input import Features
 from pyg_symbreak.detect._symmetrize import symmetrize
 from pyg_symbreak.detect._symmetry import SpaceGroup, Symmetry
 from pyg_symbreak.groups import PointGroup
 
 __all__ = [
+    "Features",
     "GraphSymmetry",
     "PermutationGroup",
     "SpaceGroup",
@@ -20,6 +23,7 @@ __all__ = [
     "detect_symmetries",
     "detect_symmetry",
     "symmetrize",
+    "symmetry_of",
 ]
 
 # What a symmetry is made of, so that data sets that hold some are loaded with torch.load(weights_only=True).

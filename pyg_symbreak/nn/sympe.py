@@ -15,7 +15,7 @@ class SymPE(nn.Module):
     r"""Positional encoding that breaks symmetry: a learned vector moved by a sampled group element.
 
     The element :math:`\tilde g` comes from the inversion kernel of the input
-    (``AddSymmetryBreaking(strategy="sympe")``), the vector v is learned, and :math:`\tilde g v` is given to an
+    (``AddSymmetryBreaking("sympe")``), the vector v is learned, and :math:`\tilde g v` is given to an
     equivariant network as further features (H. Lawrence, V. Portilheiro, Y. Zhang, S.-O. Kaba, "Improving Equivariant
     Networks with Probabilistic Symmetry Breaking", ICLR 2025, arXiv 2503.21985). The network is then equivariant in
     distribution, without the obstruction that sets which depend on the symmetry alone meet.

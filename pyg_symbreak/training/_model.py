@@ -89,7 +89,7 @@ def sample(pair: Pair, config: Config, seed: int, images: int = 1) -> Data:
     """
     data = pair.data.clone()
     if config.strategy == "noise":
-        data = AddSymmetryBreaking(strategy="noise", seed=seed)(data)
+        data = AddSymmetryBreaking("noise", seed=seed)(data)
     elif pair.objects is not None:
         data.breaking = pair.objects[:1]
     rows = [min(i, len(pair.images_graph_y) - 1) for i in range(images)]
@@ -103,7 +103,7 @@ def answer_all(model: Distorter, pair: Pair, config: Config) -> tuple[Tensor, Te
     """The answers to each object (to 32 draws of noise; to the structure alone), [n, N, 3] and [n, d]."""
     copies = 1 if pair.objects is None else len(pair.objects)
     if config.strategy == "noise":
-        noise = (AddSymmetryBreaking(strategy="noise", seed=-1 - i)(pair.data.clone()) for i in range(NOISE_DRAWS))
+        noise = (AddSymmetryBreaking("noise", seed=-1 - i)(pair.data.clone()) for i in range(NOISE_DRAWS))
         batch = Batch.from_data_list(list(noise))
     else:
         batch = Batch.from_data_list([pair.data] * copies)

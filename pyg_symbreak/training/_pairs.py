@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
 
 import ase.io
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torch_geometric.data import Data
 
+from pyg_symbreak.breaking import BreakingSet, GroupIndexed, InputIndexed
 from pyg_symbreak.datasets import BaTiO3, JahnTeller, TriangularPrism
 from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.diagnosis import diagnose
@@ -282,20 +282,16 @@ def _distinct_rows(rows: Tensor) -> Tensor:
 
 def _with_objects(pairs: Sequence[Pair], config: Config, parent: str) -> tuple[list[Pair], str | None]:
     """The pairs with their objects, all in common irreps; zeros where nothing is to be broken."""
-    strategy: Literal["group", "input"] = "input" if config.strategy == "input" else "group"
     ways = {}
     for pair in pairs:
         keep = {"target": pair.keep, "nothing": None}.get(config.keep, config.keep)
         if keep != pair.group:
-            ways[pair] = AddSymmetryBreaking(keep, TOLERANCE, parent, strategy=strategy)
-    irreps = [way.breaking_set(pair.data).irreps for pair, way in ways.items()]
+            kind = InputIndexed(keep) if config.strategy == "input" else GroupIndexed(keep, parent)
+            ways[pair] = AddSymmetryBreaking(kind, symprec=TOLERANCE)
+    irreps = [way.objects(pair.data).irreps for pair, way in ways.items()]
     if not irreps:
         return list(pairs), None
     common = _union(irreps)
-    if strategy == "input":  # to keep more takes irreps of higher degree; they begin with the others
-        common = max(irreps, key=lambda x: x.dim)
-        for way in ways.values():
-            way.irreps = str(common)
     zero = torch.zeros(1, common.dim)
     found = [replace(p, objects=_objects(ways[p], p, common) if p in ways else zero) for p in pairs]
     return found, str(common)
@@ -309,10 +305,11 @@ def _union(all_irreps: Sequence[o3.Irreps]) -> o3.Irreps:
 
 def _objects(way: AddSymmetryBreaking, pair: Pair, irreps: o3.Irreps) -> Tensor:
     """The objects of a pair, the one that belongs to the target first."""
-    found = way.breaking_set(pair.data)
+    found = way.objects(pair.data)
+    assert isinstance(found, BreakingSet)
     if found.size == np.inf:
         raise ValueError(f"{pair.name}: {found.explanation} For that: strategy: input")
-    objects = place(found.objects, found.irreps, str(irreps)) if way.strategy == "group" else found.objects
+    objects = place(found.objects, found.irreps, str(irreps))
     for number, motion in enumerate(found.motions):
         if pair.keep.contains_group(found.stabilizer.rotated(motion * np.linalg.det(motion))):
             return objects.roll(-number, 0).to(pair.data.pos)

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_symbreak.detect import GraphSymmetry, Symmetry, detect_symmetries, detect_symmetry
+from pyg_symbreak.transforms._input import device_of, naming, require_data
 
 __all__ = ["AddSymmetry"]
 
@@ -65,9 +66,9 @@ class AddSymmetry(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         """Detect and attach."""
-        if isinstance(data, Batch):
-            raise TypeError("AddSymmetry takes one structure, not a batch: use it before batching")
-        return self._attach(data, detect_symmetry(data, self.symprec, features=self.features))
+        read = require_data(data, self)
+        with naming(data):
+            return self._attach(data, detect_symmetry(read, self.symprec, features=self.features))
 
     def map(self, structures: Iterable[Data], processes: int = 1) -> list[Data]:
         """Attach their symmetries to copies of many structures, detected in so many processes.
@@ -75,14 +76,15 @@ class AddSymmetry(BaseTransform):
         The message of an error names the structure.
         """
         copies = [copy.copy(data) for data in structures]
-        found = detect_symmetries(copies, self.symprec, features=self.features, processes=processes)
+        read = [require_data(data, self) for data in copies]
+        found = detect_symmetries(read, self.symprec, features=self.features, processes=processes)
         return [self._attach(data, symmetry) for data, symmetry in zip(copies, found, strict=True)]
 
     @staticmethod
     def _attach(data: Data, found: Symmetry | GraphSymmetry) -> Data:
         orbits = found.orbits
         first = torch.full((len(orbits),), len(orbits)).scatter_reduce(0, orbits, torch.arange(len(orbits)), "amin")
-        device = data.edge_index.device if data.get("pos") is None else data.pos.device
+        device = device_of(data)
         data.symmetry = found
         data.orbit_index = first[orbits].to(device)
         data.site_symmetry_order = _site_symmetry_order(found).to(device)

@@ -25,7 +25,7 @@ def test_vector_moves_with_the_element(irreps, improper):
 
 
 def test_in_a_pipeline_of_structures():
-    data = [AddSymmetryBreaking(strategy="sympe")(from_ase(molecule("CH4"))) for _ in range(3)]
+    data = [AddSymmetryBreaking("sympe")(from_ase(molecule("CH4"))) for _ in range(3)]
     batch = next(iter(DataLoader(data, batch_size=3)))
     layer = SymPE("0o+2x1o")
     out = layer(batch.breaking)
@@ -37,7 +37,7 @@ def test_in_a_pipeline_of_structures():
 
 def test_rows_of_a_table():
     ring = Data(edge_index=torch.tensor([[0, 1, 2, 3, 1, 2, 3, 0], [1, 2, 3, 0, 0, 1, 2, 3]]), num_nodes=4)
-    data = AddSymmetryBreaking(strategy="sympe", choose=3)(ring)
+    data = AddSymmetryBreaking("sympe", choose=3)(ring)
     layer = SymPE(5, num_ranks=6)
     out = layer(data.breaking)
     assert torch.equal(out, layer.vector[data.breaking[:, 0]])

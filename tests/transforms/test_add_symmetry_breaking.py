@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
-from pyg_symbreak.breaking import breaking_set
+from pyg_symbreak.breaking import GroupIndexed, breaking_set
 from pyg_symbreak.datasets import BaTiO3
 from pyg_symbreak.detect import detect_symmetry
 from pyg_symbreak.groups import PointGroup, irreps_matrices
@@ -67,7 +67,7 @@ def test_the_set_moves_with_the_structure(make, sign):
     moved.pos, moved.z, moved.cell = (moved.pos @ matrix.T + 0.7)[order], moved.z[order], moved.cell @ matrix.T
     t = AddSymmetryBreaking(choose="all", symprec=0.01)
     objects, others = t(data).breaking, t(moved).breaking
-    d = torch.from_numpy(irreps_matrices(t.breaking_set(data).irreps, r[None])[0])
+    d = torch.from_numpy(irreps_matrices(t.objects(data).irreps, r[None])[0])
     assert same_set(objects @ d.T, others, 1e-6)
 
 
@@ -101,12 +101,13 @@ def test_input_is_not_changed_and_compose_works():
 def test_on_the_nodes():
     data = of("NH3")
     data.x = torch.ones(4, 2, dtype=torch.float64)
-    nodes = AddSymmetryBreaking(choose=1, to_nodes=True)(data)
+    nodes = AddSymmetryBreaking(choose=1, on="nodes")(data)
     assert nodes.breaking.shape == (4, 3)
     assert (nodes.breaking == nodes.breaking[0]).all()
-    features = AddSymmetryBreaking(choose=1, attr_name=None)(data)
+    features = AddSymmetryBreaking(choose=1, attr=None)(data)
     assert torch.equal(features.x, torch.cat([data.x, nodes.breaking], 1))
     assert "breaking" not in features
+    assert features.breaking_irreps == nodes.breaking_irreps == "1x1o"
     assert data.x.shape == (4, 2)
 
 
@@ -153,8 +154,9 @@ def test_as_pre_transform_and_its_repr(tmp_path):
     again = BaTiO3(str(tmp_path), pre_transform=AddSymmetryBreaking(keep="C4v", choose=2))
     assert torch.equal(again[1].breaking, data[1].breaking)
     variants = [
-        {}, {"keep": "C4v"}, {"keep": "C3v"}, {"symprec": 0.01}, {"parent": "SO3"}, {"choose": 1}, {"seed": 1},
-        {"irreps": "1o"}, {"attr_name": None}, {"to_nodes": True}, {"keep": PointGroup("C4v")},
+        {}, {"keep": "C4v"}, {"keep": "C3v"}, {"symprec": 0.01}, {"breaking": GroupIndexed(parent="SO3")}, {"seed": 1},
+        {"choose": 1},
+        {"irreps": "1o"}, {"attr": None}, {"on": "nodes"}, {"keep": PointGroup("C4v")},
         {"keep": PointGroup("C4v").rotated(Rotation.random(random_state=0).as_matrix())},
     ]  # fmt: skip
     assert len({repr(AddSymmetryBreaking(**v)) for v in variants}) == len(variants)
@@ -189,7 +191,7 @@ def _boric_acid():
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="not a batch"):
+    with pytest.raises(TypeError, match="not a batch"):
         AddSymmetryBreaking()(Batch.from_data_list([of("CH4")]))
     with pytest.raises(ValueError, match="no positions"):
         AddSymmetryBreaking()(Data(edge_index=torch.tensor([[0, 1], [1, 0]]), num_nodes=2))
@@ -238,7 +240,7 @@ def test_irreps_travel_with_the_object_and_the_network_compares_them():
 
 
 def test_rotations_only_under_so3():
-    t = AddSymmetryBreaking(parent="SO3", choose="all")
+    t = AddSymmetryBreaking(GroupIndexed(parent="SO3"), choose="all")
     assert t(of("CH4")).num_graphs == 12
     with pytest.raises(ValueError, match=r"improper elements.*T = group.rotations"):
         breaking_set(PointGroup("Td"), parent="SO3")
@@ -249,13 +251,17 @@ def test_rotations_only_under_so3():
     [
         ({"keep": "C9q"}, ValueError, "not the symbol"),
         ({"keep": 4}, TypeError, "PointGroup or a symbol"),
-        ({"parent": "SO(4)"}, ValueError, "parent"),
-        ({"attr_name": "pos"}, ValueError, "overwrite"),
+        ({"attr": "pos"}, ValueError, "overwrite"),
     ],
 )
 def test_bad_arguments_are_refused_at_once(arguments, error, words):
     with pytest.raises(error, match=words):
         AddSymmetryBreaking(**arguments)
+
+
+def test_a_parent_that_is_no_group_is_refused_at_once():
+    with pytest.raises(ValueError, match="parent"):
+        GroupIndexed(parent="SO(4)")
 
 
 def test_what_is_not_a_data_is_refused():

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
+from pyg_symbreak.breaking import InputIndexed, Noise
 from pyg_symbreak.detect import detect_symmetry
 from pyg_symbreak.groups import irreps_matrices
 from pyg_symbreak.losses import curie_residual
@@ -129,7 +130,7 @@ def test_relaxed_equivariance_of_a_network(name, strategy):
     """A network with the first object of each structure: relaxed equivariant, and the symmetry really broken."""
     data = structure(name)
     irreps = "0o+2x1o" if strategy == "group" else None
-    t = AddSymmetryBreaking(strategy=strategy, choose=0, symprec=0.01, irreps=irreps)
+    t = AddSymmetryBreaking(strategy, choose=0, symprec=0.01, irreps=irreps)
     model, encoding = network(data, "0o+2x1o"), SymPE("0o+2x1o").double()
 
     def f(x: Data) -> torch.Tensor:
@@ -172,7 +173,7 @@ def test_all_objects_move_with_the_structure(name):
     data = from_ase(MOLECULES[name](), torch.float64)
     assert detect_symmetry(data, 0.01).group.schoenflies == name
     for strategy, irreps in (("input", "0o+2x1o"), ("sympe", "3x1o")):
-        t = AddSymmetryBreaking(strategy=strategy, choose="all", symprec=0.01)
+        t = AddSymmetryBreaking(strategy, choose="all", symprec=0.01)
         assert len(t(data).breaking) == detect_symmetry(data, 0.01).order
         assert set_equivariance_error(t, data, irreps, trials=2, generator=seeded()) < 1e-9
 
@@ -191,7 +192,7 @@ def test_targets_that_the_group_indexed_way_cannot_be_trained_on():
     assert min(bounds) > 0.1
 
     model = network(structures[0], "0o+2x1o")
-    sets = [AddSymmetryBreaking(strategy="input", choose="all")(data) for data in structures]
+    sets = [AddSymmetryBreaking("input", choose="all")(data) for data in structures]
     batch = Batch.from_data_list([objects[0] for objects in sets])
     optimizer = torch.optim.Adam(model.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-2, total_steps=150)
@@ -214,7 +215,7 @@ def test_targets_that_the_group_indexed_way_cannot_be_trained_on():
 @pytest.mark.parametrize("keep", [None, "Cs", "C3"])
 def test_answers_are_uniform_over_their_orbit(keep, seed):
     data = from_ase(boric_acid(), torch.float64)
-    found = AddSymmetryBreaking(strategy="input", keep=keep).breaking_set(data)
+    found = AddSymmetryBreaking("input", keep=keep).objects(data)
     q = data.pos - data.pos.mean(0)
 
     def answer(b: torch.Tensor) -> torch.Tensor:  # jointly equivariant, [n, N, 3]
@@ -224,19 +225,19 @@ def test_answers_are_uniform_over_their_orbit(keep, seed):
             u + along * q + along**2 * v + pseudoscalar * torch.linalg.cross(u.expand(-1, 7, 3), q.expand(len(b), 7, 3))
         )
 
-    assert uniformity_p_value(answer(found.sample(10_000, seeded(seed))), answer(found.objects)) > 0.01
-    assert len(found.objects) == 6 / {None: 1, "Cs": 2, "C3": 3}[keep]
+    assert uniformity_p_value(answer(found.sample(10_000, seeded(seed))), answer(found.all())) > 0.01
+    assert len(found.all()) == 6 / {None: 1, "Cs": 2, "C3": 3}[keep]
 
 
 def test_structures_with_other_periodicity():
     crystal = from_ase(bulk("CsCl", "cesiumchloride", a=4.1), torch.float64)
-    assert AddSymmetryBreaking(strategy="input", keep="C4v", choose="all")(crystal).num_graphs == 6
-    assert AddSymmetryBreaking(strategy="sympe", choose="all")(crystal).breaking.shape == (48, 9)
-    assert AddSymmetryBreaking(strategy="noise")(crystal).breaking.shape == (2, 3)
+    assert AddSymmetryBreaking("input", keep="C4v", choose="all")(crystal).num_graphs == 6
+    assert AddSymmetryBreaking("sympe", choose="all")(crystal).breaking.shape == (48, 9)
+    assert AddSymmetryBreaking("noise")(crystal).breaking.shape == (2, 3)
 
 
 def test_sympe_gives_orthogonal_frames():
-    t = AddSymmetryBreaking(strategy="sympe")
+    t = AddSymmetryBreaking("sympe")
     frame = t(structure("C4")).breaking.view(3, 3)
     assert (frame @ frame.T - torch.eye(3)).abs().max() < 1e-12
 
@@ -250,7 +251,7 @@ def test_noise_has_the_scale_of_the_structure():
         atoms.positions *= factor
         data = from_ase(atoms, torch.float64)
         nearest = float(torch.pdist(data.pos).min())
-        t = AddSymmetryBreaking(strategy="noise", scale=0.1, irreps="0e+1o+2e")
+        t = AddSymmetryBreaking(Noise(scale=0.1, irreps="0e+1o+2e"))
         torch.manual_seed(0)
         drawn = torch.stack([t(data).breaking for _ in range(400)])
         assert drawn.shape == (400, 5, 9)
@@ -258,7 +259,7 @@ def test_noise_has_the_scale_of_the_structure():
         assert abs(float(drawn.mean())) < 0.01 * nearest
     copper = from_ase(bulk("Cu", a=3.6), torch.float64)  # the neighbour is an image of the atom itself
     torch.manual_seed(0)
-    drawn = torch.cat([AddSymmetryBreaking(strategy="noise")(copper).breaking for _ in range(2000)])
+    drawn = torch.cat([AddSymmetryBreaking("noise")(copper).breaking for _ in range(2000)])
     assert abs(float(drawn.std()) / (3.6 / np.sqrt(2)) - 1) < 0.05
 
 
@@ -267,7 +268,7 @@ def test_equivariance_in_distribution(strategy):
     """Draws of f(gx) and of g f(x) cannot be told apart; those of an object that does not move can."""
     data = structure("C4")
     motion = motions(2, data.num_nodes)[1]
-    t = AddSymmetryBreaking(strategy=strategy)
+    t = AddSymmetryBreaking(strategy)
     torch.manual_seed(1)
 
     def answers(x: Data, breaking=None) -> torch.Tensor:
@@ -279,7 +280,7 @@ def test_equivariance_in_distribution(strategy):
         return torch.stack(rows)
 
     if strategy == "input":
-        t = AddSymmetryBreaking(strategy="input", irreps="1o")
+        t = AddSymmetryBreaking(InputIndexed(irreps="1o"))
     before = torch.stack([move_answer(motion, y) for y in answers(data)])
     assert equality_p_value(answers(move(motion, data)), before, generator=seeded()) > 0.01
     fixed = torch.tensor([[0.6, 0.8, 0.0]]).double()
@@ -312,7 +313,7 @@ def renumber_answer(order: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("name", GRAPHS)
 def test_relaxed_equivariance_on_graphs(name, strategy):
     data = graph(name)
-    t = AddSymmetryBreaking(strategy=strategy, choose=0)
+    t = AddSymmetryBreaking(strategy, choose=0)
     torch.manual_seed(0)
     rows = SymPE(4, num_ranks=16).double()
 
@@ -342,32 +343,32 @@ def test_ranks_of_the_list_or_of_a_refinement_are_caught():
 @pytest.mark.parametrize("name", ["cycle", "Petersen"])
 def test_answers_on_graphs_are_uniform(name, seed):
     data = graph(name)
-    found = AddSymmetryBreaking(strategy="input")._objects(data)
-    answers, draws = (messages(data, b) for b in (found.objects, found.sample(10_000, seeded(seed))))
+    found = AddSymmetryBreaking("input").objects(data)
+    answers, draws = (messages(data, b) for b in (found.all(), found.sample(10_000, seeded(seed))))
     assert uniformity_p_value(draws, answers) > 0.01
 
 
 def test_attributes_on_graphs():
     data = graph("cycle")
-    rows = AddSymmetryBreaking(strategy="input")(data.clone())
+    rows = AddSymmetryBreaking("input")(data.clone())
     assert rows.breaking.shape == (6, 8)
     assert rows.breaking.dtype == torch.float32
     assert rows.breaking_irreps == "8x0e"
-    ranks = AddSymmetryBreaking(strategy="sympe")(data.clone())
+    ranks = AddSymmetryBreaking("sympe")(data.clone())
     assert sorted(ranks.breaking[:, 0].tolist()) == list(range(6))
     assert ranks.breaking.dtype == torch.long
-    noise = AddSymmetryBreaking(strategy="noise", irreps="3x0e", scale=2.0)(data.clone())
+    noise = AddSymmetryBreaking(Noise(irreps="3x0e", scale=2.0))(data.clone())
     assert noise.breaking.shape == (6, 3)
     data.x = torch.ones(6, 2, dtype=torch.float64)
-    appended = AddSymmetryBreaking(strategy="input", irreps="5x0e", attr_name=None)(data.clone())
+    appended = AddSymmetryBreaking(InputIndexed(irreps="5x0e"), attr=None)(data.clone())
     assert appended.x.shape == (6, 7)
     assert appended.x.dtype == torch.float64
     assert len(appended.x.unique(dim=0)) == 6
-    assert AddSymmetryBreaking(strategy="sympe", choose="all")(data).num_graphs == 12
+    assert AddSymmetryBreaking("sympe", choose="all")(data).num_graphs == 12
     data.x[0] = 2
-    assert AddSymmetryBreaking(strategy="sympe", choose="all", features=["x"])(data).num_graphs == 2
+    assert AddSymmetryBreaking("sympe", choose="all", features=["x"])(data).num_graphs == 2
     attached = AddSymmetry(features=["x"])(data)
-    assert AddSymmetryBreaking(strategy="sympe", choose="all")(attached).num_graphs == 2
+    assert AddSymmetryBreaking("sympe", choose="all")(attached).num_graphs == 2
 
 
 # ---------------------------------------------------------------------- as PyG has it
@@ -377,7 +378,7 @@ class Drawn(torch.utils.data.Dataset):
     """The same input again and again, with an object drawn each time."""
 
     def __init__(self, data: Data, strategy: str) -> None:
-        self.data, self.transform = data, AddSymmetryBreaking(strategy=strategy)
+        self.data, self.transform = data, AddSymmetryBreaking(strategy)
 
     def __len__(self) -> int:
         return 12
@@ -405,22 +406,22 @@ def test_loader_with_workers_and_files(strategy, make, tmp_path):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("make", [lambda: structure("Td"), lambda: graph("Petersen")])
 def test_seed(strategy, make):
-    data, t = make(), AddSymmetryBreaking(strategy=strategy, seed=3)
+    data, t = make(), AddSymmetryBreaking(strategy, seed=3)
     first = t(copy.copy(data)).breaking
     torch.rand(5)
     assert torch.equal(t(copy.copy(data)).breaking, first)
-    others = [AddSymmetryBreaking(strategy=strategy, seed=s)(copy.copy(data)).breaking for s in range(10)]
+    others = [AddSymmetryBreaking(strategy, seed=s)(copy.copy(data)).breaking for s in range(10)]
     assert any(not torch.equal(other, first) for other in others)
 
 
 def test_on_the_nodes_and_its_repr():
     data = structure("C4")
-    on_nodes = AddSymmetryBreaking(strategy="input", to_nodes=True)(data.clone())
+    on_nodes = AddSymmetryBreaking("input", on="nodes")(data.clone())
     assert on_nodes.breaking.shape == (9, 7)
     assert len(on_nodes.breaking.unique(dim=0)) == 1
     variants = [
-        {}, {"strategy": "input"}, {"strategy": "sympe"}, {"strategy": "noise"}, {"strategy": "noise", "scale": 2.0},
-        {"features": ["x"]}, {"strategy": "input", "irreps": "1o"}, {"strategy": "input", "keep": "C2"},
+        {}, {"breaking": "input"}, {"breaking": "sympe"}, {"breaking": "noise"}, {"breaking": Noise(scale=2.0)},
+        {"features": ["x"]}, {"breaking": InputIndexed(irreps="1o")}, {"breaking": "input", "keep": "C2"},
     ]  # fmt: skip
     assert len({repr(AddSymmetryBreaking(**v)) for v in variants}) == len(variants)
 
@@ -428,7 +429,7 @@ def test_on_the_nodes_and_its_repr():
 def test_one_line_swaps_the_strategy_in_a_batch():
     structures = [structure("C2v"), structure("C2v")]
     for strategy in ("group", *STRATEGIES):
-        t = AddSymmetryBreaking(strategy=strategy, symprec=0.01)
+        t = AddSymmetryBreaking(strategy, symprec=0.01)
         batch = Batch.from_data_list([t(copy.copy(d)) for d in structures])
         model = network(structures[0], batch.breaking_irreps[0])
         assert model(batch).shape == (6, 3)
@@ -437,13 +438,11 @@ def test_one_line_swaps_the_strategy_in_a_batch():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"strategy": "random"}, "strategy must be one of group, input, noise, sympe"),
-        ({"strategy": "noise", "keep": "Cs"}, "keep='Cs' has no meaning with strategy='noise'"),
-        ({"strategy": "sympe", "keep": "Cs"}, "keep"),
-        ({"strategy": "sympe", "irreps": "1o"}, "irreps"),
-        ({"strategy": "noise", "choose": "all"}, "choose"),
-        ({"strategy": "input", "parent": "SO3"}, "parent"),
-        ({"scale": 1.0}, "scale"),
+        ({"breaking": "random"}, "breaking must be one of group, input, sympe, noise"),
+        ({"breaking": "noise", "keep": "Cs"}, "keep='Cs' has no meaning with 'noise'"),
+        ({"breaking": "sympe", "keep": "Cs"}, "keep"),
+        ({"breaking": InputIndexed(), "keep": "Cs"}, "parameter of InputIndexed"),
+        ({"on": "edges"}, "on must be"),
     ],
 )
 def test_arguments_that_do_not_go_together(arguments, words):
@@ -453,21 +452,21 @@ def test_arguments_that_do_not_go_together(arguments, words):
 
 def test_bad_inputs():
     with pytest.raises(ValueError, match="of a graph nothing is kept"):
-        AddSymmetryBreaking(strategy="input", keep="Cs")(graph("cycle"))
+        AddSymmetryBreaking("input", keep="Cs")(graph("cycle"))
     with pytest.raises(ValueError, match="objects are scalars"):
-        AddSymmetryBreaking(strategy="input", irreps="1o")(graph("cycle"))
-    with pytest.raises(ValueError, match="strategy='input', 'sympe' or 'noise'"):
+        AddSymmetryBreaking(InputIndexed(irreps="1o"))(graph("cycle"))
+    with pytest.raises(ValueError, match=r"AddSymmetryBreaking\('input'\), 'sympe' or 'noise'"):
         AddSymmetryBreaking()(graph("cycle"))
-    with pytest.raises(ValueError, match="no set, and have the same irreps"):
-        AddSymmetryBreaking(strategy="noise").breaking_set(structure("Td"))
+    with pytest.raises(ValueError, match="noise is continuous and cannot be listed"):
+        AddSymmetryBreaking("noise", choose="all")(structure("Td"))
     with pytest.raises(ValueError, match="objects 0 to 5"):
-        AddSymmetryBreaking(strategy="input", choose=6)(structure("C3h"))
+        AddSymmetryBreaking("input", choose=6)(structure("C3h"))
     with pytest.raises(ValueError, match="objects 0 to 11"):
-        AddSymmetryBreaking(strategy="sympe", choose=12)(graph("cycle"))
+        AddSymmetryBreaking("sympe", choose=12)(graph("cycle"))
     with pytest.raises(ValueError, match="single atom has no neighbour"):
-        AddSymmetryBreaking(strategy="noise")(from_ase(Atoms("H")))
-    with pytest.raises(ValueError, match="strategy='group'"):
-        AddSymmetryBreaking(strategy="input")(from_ase(molecule("CO2")))
+        AddSymmetryBreaking("noise")(from_ase(Atoms("H")))
+    with pytest.raises(ValueError, match=r"^CO2: .*'group'"):
+        AddSymmetryBreaking("input")(from_ase(molecule("CO2")))
 
 
 def test_many_structures_at_once():
@@ -486,13 +485,13 @@ def test_features_that_transform():
     every = AddSymmetryBreaking(choose="all", features={"field": "1o"})(data)
     assert every.num_graphs == 6
     with pytest.raises(TypeError, match="invariant features only"):
-        AddSymmetryBreaking(strategy="input", features={"field": "1o"})(data)
+        AddSymmetryBreaking("input", features={"field": "1o"})(data)
 
 
 def test_noise_without_a_width_is_refused():
     for scale in (0.0, -1.0):
         with pytest.raises(ValueError, match="must be positive"):
-            AddSymmetryBreaking(strategy="noise", scale=scale)
+            Noise(scale=scale)
 
 
 def test_positions_that_are_whole_numbers_are_refused():

@@ -51,7 +51,7 @@ def test_orbits_do_not_know_of_each_other():
 def test_in_pyg(tmp_path):
     data = star()
     data.x = torch.ones(5, 2, dtype=torch.float64)
-    appended = OrbitIndividualization(num_ids=2, attr_name=None)(data.clone())
+    appended = OrbitIndividualization(num_ids=2, attr=None)(data.clone())
     assert appended.x.shape == (5, 4)
     assert appended.x.dtype == torch.float64
     first = OrbitIndividualization(num_ids=2, seed=1)(data.clone())
@@ -60,7 +60,7 @@ def test_in_pyg(tmp_path):
     assert batch.breaking.shape == (20, 2)
     torch.save(batch, tmp_path / "batch.pt")
     assert torch.equal(torch.load(tmp_path / "batch.pt", weights_only=False).breaking, batch.breaking)
-    text = "OrbitIndividualization(num_ids=2, seed=1, attr_name='breaking', symprec=0.001, features=('x',))"
+    text = "OrbitIndividualization(num_ids=2, seed=1, attr='breaking', symprec=0.001, features=('x',))"
     assert repr(OrbitIndividualization(num_ids=2, seed=1, features=["x"])) == text
 
 

@@ -16,14 +16,12 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from pyg_symbreak.detect import GraphSymmetry, Symmetry
-from pyg_symbreak.detect._attached import symmetry_of
-from pyg_symbreak.detect._input import Features
+from pyg_symbreak.detect import Features, GraphSymmetry, Symmetry, symmetry_of
 
 from .graphs import canonical_graph
 from .structures import Setting, canonical_setting, canonical_structure
 
-__all__ = ["InversionKernel", "KernelElements", "canonicalize"]
+__all__ = ["InversionKernel", "KernelElements", "canonicalize", "inversion_kernel"]
 
 
 class KernelElements(NamedTuple):
@@ -160,13 +158,23 @@ def canonicalize(data: Data, symprec: float | Literal["auto"] = 1e-3, features: 
     """
     if not isinstance(data, Data) or isinstance(data, Batch):
         raise TypeError(f"canonicalize takes one structure as a Data, got {type(data).__name__}")
+    return inversion_kernel(data, symmetry_of(data, symprec, _invariant_names(features)), features)
+
+
+def _invariant_names(features: Features) -> tuple[str, ...]:
+    """The names of features, if they are invariant."""
     if isinstance(features, Mapping):
         raise TypeError(
             f"features={dict(features)}: a canonical form compares invariant features only, give their names; where "
             "features transform use the group-indexed set of detect_symmetry(data, features=...).group"
         )
-    symmetry = symmetry_of(data, symprec, features)
+    return tuple(features)
+
+
+def inversion_kernel(data: Data, symmetry: Symmetry | GraphSymmetry, features: Features = ()) -> InversionKernel:
+    """As :func:`canonicalize`, of a structure whose symmetry is known, and the features that it was found with."""
+    names = _invariant_names(features)
     if isinstance(symmetry, GraphSymmetry):
-        return InversionKernel(symmetry, data, tuple(features), symmetry.canonical_labels, None)
-    setting = canonical_setting(data, symmetry, features)
-    return InversionKernel(symmetry, data, tuple(features), torch.from_numpy(setting.ranks), setting)
+        return InversionKernel(symmetry, data, names, symmetry.canonical_labels, None)
+    setting = canonical_setting(data, symmetry, names)
+    return InversionKernel(symmetry, data, names, torch.from_numpy(setting.ranks), setting)

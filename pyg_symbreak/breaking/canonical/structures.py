@@ -88,7 +88,7 @@ def canonical_setting(data: Data, symmetry: Symmetry, features: Sequence[str]) -
         raise ValueError(
             f"the structure is linear or a single atom: its symmetry {symmetry.group.schoenflies} is continuous, and "
             "infinitely many frames are alike. Use the group-indexed set, breaking_set(detect_symmetry(data).group), "
-            "or AddSymmetryBreaking(strategy='group')"
+            "or AddSymmetryBreaking('group')"
         )
     exact = copy.copy(data)
     exact.pos = data.pos.detach().cpu().double()
