@@ -122,9 +122,9 @@ def test_a_class_with_one_method_breaks():
     assert torch.equal(*seeded)
     texts = [repr(AddSymmetryBreaking(breaking)) for breaking in (Corners(), Corners(2.0), "group", "input")]
     assert len(set(texts)) == 4
-    with pytest.raises(TypeError, match="with a method objects"):
+    with pytest.raises(TypeError, match="have a method objects"):
         AddSymmetryBreaking(Corners)  # the class is no breaking, though it has the function
-    with pytest.raises(TypeError, match="with a method objects"):
+    with pytest.raises(TypeError, match="have a method objects"):
         AddSymmetryBreaking(3)
 
 
