@@ -14,8 +14,9 @@ from ase.data import covalent_radii
 from scipy.linalg import expm, logm, null_space
 from torch_geometric.data import Data
 
-from pyg_symbreak.detect import Symmetry, detect_symmetry, symmetrize
+from pyg_symbreak.detect import SpaceGroup, Symmetry, detect_symmetry, symmetrize
 from pyg_symbreak.distort.mulliken import mulliken_symbol
+from pyg_symbreak.distort.space_groups import identify_space_group
 from pyg_symbreak.groups import FiniteGroup, PointGroup
 from pyg_symbreak.structures import neighbor_pairs, to_ase
 
@@ -83,6 +84,7 @@ class Displacements:
         else:
             self.group = symmetry.group
             self.rotations, self.permutations = symmetry.rotations.numpy(), symmetry.permutations.numpy()
+            self._translations = symmetry.translations.numpy()
             self._elements = symmetry.elements.numpy()
         self._inverse = np.argsort(self.permutations, axis=1)
         self._names: dict[tuple[int, ...], PointGroup] = {}
@@ -311,6 +313,15 @@ class Displacements:
                 if known.schoenflies == found.schoenflies and self._rotation_group.is_conjugate(rows, indices):
                     found.label, found.conjugates = known.label, known.conjugates
         return self._names[rows]
+
+    def space_group_of(self, operations: Sequence[int]) -> SpaceGroup | None:
+        """Space group of some of the operations, of a slab the layer group; None for a molecule."""
+        if not self.atoms.pbc.any():
+            return None
+        which = list(operations)
+        return identify_space_group(
+            self.atoms.cell.array, self.atoms.pbc, self.rotations[which], self._translations[which]
+        )
 
     @cached_property
     def _rotation_group(self) -> FiniteGroup:

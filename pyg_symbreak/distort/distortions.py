@@ -12,6 +12,7 @@ from ase import Atoms
 from scipy.linalg import expm
 from torch_geometric.data import Data
 
+from pyg_symbreak.detect import SpaceGroup
 from pyg_symbreak.distort.displacements import Displacements, Features, Irrep, nearest_neighbor_distance
 from pyg_symbreak.distort.isotropy import isotropy_subgroups
 from pyg_symbreak.groups import PointGroup
@@ -48,6 +49,9 @@ class Distortion:
         Where the cell is strained too, the strain (symmetric, without unit) that goes with ``direction``. It is the
         logarithm of the deformation, and scaled so that the largest row of it, times √N nearest-neighbour distances, is
         at most 1 Å; then one of these rows or displacements has length 1.
+    space_group : SpaceGroup, optional
+        K of a crystal; of a slab its layer group. In a supercell of a shape that lacks some of the crystal's symmetry
+        the structure can have more.
     """
 
     irrep: str
@@ -61,6 +65,12 @@ class Distortion:
     reversible: bool
     direction: np.ndarray
     strain: np.ndarray | None = None
+    space_group: SpaceGroup | None = None
+
+    @property
+    def symbol(self) -> str:
+        """What is kept: of a crystal the space group with its number, of a molecule the label of ``keep``."""
+        return self.keep.label if self.space_group is None else f"{self.space_group.symbol} ({self.space_group.number})"
 
     def starts(self, atoms: Atoms, amplitude: float = 0.1) -> Iterator[Atoms]:
         """Displaced copies of a structure, one for each inequivalent sign of the direction.
@@ -83,12 +93,12 @@ class Distortion:
                 deformation = expm(sign * step * self.strain)
                 out.set_cell(out.cell.array @ deformation)
                 out.positions = out.positions @ deformation
-            out.info["distortion"] = f"{self.irrep}{'' if sign > 0 else ' reversed'} keeps {self.keep.label}"
+            out.info["distortion"] = f"{self.irrep}{'' if sign > 0 else ' reversed'} keeps {self.symbol}"
             yield out
 
     def __repr__(self) -> str:
         copy = f", copy {self.copy + 1} of {self.multiplicity}" if self.multiplicity > 1 else ""
-        return f"Distortion({self.irrep}{copy}, keeps {self.keep.label}, {self.equivalent} equivalent)"
+        return f"Distortion({self.irrep}{copy}, keeps {self.symbol}, {self.equivalent} equivalent)"
 
 
 def distortions(
@@ -159,10 +169,10 @@ def directions(space: Displacements, irrep: Irrep, copies: int | None = None) ->
     """One direction for each isotropy subgroup of an irrep, in each of its copies."""
     multiplicity, dimension = irrep.basis.shape[:2]
     groups = isotropy_subgroups(irrep.matrices, space.abstract)
-    kept = [space.named(operations) for operations, *_ in groups]
+    kept = [(space.named(operations), space.space_group_of(operations)) for operations, *_ in groups]
     found = []
     for c in range(multiplicity)[:copies]:
-        for keep, (operations, parameters, vector, reversible) in zip(kept, groups, strict=True):
+        for (keep, space_group), (operations, parameters, vector, reversible) in zip(kept, groups, strict=True):
             direction = np.einsum("k,kia->ia", vector, irrep.basis[c])
             direction /= np.linalg.norm(direction, axis=1).max()
             count = len(space.atoms)
@@ -179,6 +189,7 @@ def directions(space: Displacements, irrep: Irrep, copies: int | None = None) ->
                     equivalent=space.order // len(operations) if whole == dimension else math.inf,
                     reversible=reversible,
                     direction=direction[:count],
+                    space_group=space_group,
                     strain=direction[count:] / space.scale if space.strain else None,
                 )
             )

@@ -202,7 +202,7 @@ class _Search:
             if curvature is not None:  # on a flat saddle the forces on the start may be below fmax
                 fmax = min(fmax, abs(curvature) * self._reach(space.atoms) / 2)
             for sign, start in zip((1, -1), way.starts(space.atoms, self.amplitude), strict=False):
-                self._tell(f"{parent.symbol} along {way.irrep}, keeping {way.keep.label}")
+                self._tell(f"{parent.symbol} along {way.irrep}, keeping {way.symbol}")
                 known = len(self.result.found)
                 descent = Descent(number, way, sign, curvature, [], None)
                 self.result.descents.append(descent)
