@@ -15,11 +15,8 @@ with ``u`` the displacements [N, 3] in the parent's frame. :func:`apply_distorti
 from __future__ import annotations
 
 import copy
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
-import ase.io
 import numpy as np
 import torch
 from ase import Atoms
@@ -29,6 +26,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch_geometric.data import Data
 from vesin import NeighborList as VesinNeighborList
+
+from pyg_symbreak.files import read_structure
 
 __all__ = [
     "Match",
@@ -48,37 +47,6 @@ MIN_DISTANCE = 0.01
 
 MAX_STRAIN = 0.3
 """A larger strain means that two cells are not in the same setting."""
-
-
-def read_structure(path: str | os.PathLike) -> Atoms:
-    """Read a structure from any file that ASE reads, and check it.
-
-    Parameters
-    ----------
-    path : str or path
-        File; of several frames the last is taken.
-
-    Returns
-    -------
-    ase.Atoms
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If ASE cannot read it, or if :func:`check_structure` refuses what it holds.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        atoms = ase.io.read(os.fspath(path))
-    except Exception as error:  # ASE's readers raise whatever they meet
-        raise ValueError(f"{path}: ASE cannot read this file ({type(error).__name__}: {error})") from error
-    try:
-        return check_structure(atoms)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def check_structure(structure: Data | Atoms, min_distance: float = MIN_DISTANCE) -> Atoms:

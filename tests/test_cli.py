@@ -256,3 +256,23 @@ def test_relax_refuses(tmp_path, options, message):
 def test_relax_says_what_the_calculator_cannot_do(tmp_path):
     write(tmp_path / "xe.xyz", Atoms("Xe2", [[0, 0, 0], [0, 0, 3]]))
     assert "EMT" in error("relax", tmp_path / "xe.xyz")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--help"], 0, "diagnose"),
+        (["relax", "--help"], 0, "--calculator"),
+        (["inspect", "missing.cif"], 2, "error: missing.cif: no such file"),
+        (["diagnose", str(BATIO3 / "cubic.cif"), "missing.cif"], 2, "error: missing.cif: no such file"),
+        (["relax", __file__], 2, "ASE cannot read this file"),
+        (["train", "missing.yaml"], 2, "error: missing.yaml: no such file"),
+        (["train", __file__], 2, "YAML"),
+    ],
+)
+def test_help_and_bad_files_wait_for_no_network(arguments, code, said):
+    script = "import sys; from pyg_symbreak.cli import app\ntry: app()\nfinally: assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert said in done.stdout + done.stderr
+    assert "AssertionError" not in done.stderr

@@ -52,7 +52,7 @@ def test_what_is_wrong_is_named(config, tmp_path):
     config.write_text(CONFIG + "epochs: 3\n")
     cases = [
         ([config], "unknown key 'epochs'; the keys are dataset,"),
-        ([tmp_path / "no.yaml"], "No such file"),
+        ([tmp_path / "no.yaml"], "no such file"),
     ]
     (tmp_path / "list.yaml").write_text("- 1\n")
     cases.append(([tmp_path / "list.yaml"], "must hold keys and values"))

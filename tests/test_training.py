@@ -312,7 +312,7 @@ def test_report_of_exact_and_of_wrong_answers(monkeypatch):
     answers[2][0][3, 1] += torch.tensor([0.0, 0.3, 0.4])
     rows = []
     for answer in answers:
-        monkeypatch.setattr("pyg_symbreak.training._model.answer_all", lambda *_, a=answer: a)
+        monkeypatch.setattr("pyg_symbreak.training.model.answer_all", lambda *_, a=answer: a)
         rows.append(evaluate(model, pair, config))
     right, same, off = rows
     assert (right["targets"], right["answers"]) == (6, 6)

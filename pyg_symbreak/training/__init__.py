@@ -3,8 +3,21 @@
 :mod:`pyg_symbreak.training.run`, which needs Lightning, trains; the rest is for loops of one's own too.
 """
 
-from pyg_symbreak.training._config import Config
-from pyg_symbreak.training._model import Distorter, answer_all, evaluate, sample
-from pyg_symbreak.training._pairs import Pair, Pairs, atom_features, load_pairs
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pyg_symbreak.training.config import Config
+
+if TYPE_CHECKING:
+    from pyg_symbreak.training.model import Distorter, answer_all, evaluate, sample
+    from pyg_symbreak.training.pairs import Pair, Pairs, atom_features, load_pairs
 
 __all__ = ["Config", "Distorter", "Pair", "Pairs", "answer_all", "atom_features", "evaluate", "load_pairs", "sample"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import networks and pairs when they are asked for, so that a configuration is read without them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room = "model" if name in ("Distorter", "answer_all", "evaluate", "sample") else "pairs"
+    return getattr(import_module(f"{__name__}.{room}"), name)

@@ -27,9 +27,9 @@ try:
 except ImportError as error:
     raise ImportError("training needs Lightning: pip install 'pyg_symbreak[train]'") from error
 
-from pyg_symbreak.training._config import Config
-from pyg_symbreak.training._model import Distorter, evaluate, sample
-from pyg_symbreak.training._pairs import Pairs, load_pairs
+from pyg_symbreak.training.config import Config
+from pyg_symbreak.training.model import Distorter, evaluate, sample
+from pyg_symbreak.training.pairs import Pairs, load_pairs
 
 __all__ = ["train"]
 

@@ -108,6 +108,8 @@ object_degree, steps, lr, batch_size, check_every, patience, seeds
         """
         import yaml
 
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path}: no such file")
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except yaml.YAMLError as error:

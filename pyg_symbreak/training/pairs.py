@@ -23,7 +23,7 @@ from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.diagnosis import diagnose
 from pyg_symbreak.groups import PointGroup, irreps_matrices
 from pyg_symbreak.structures import from_ase, strain_to_irreps
-from pyg_symbreak.training._config import Config
+from pyg_symbreak.training.config import Config
 from pyg_symbreak.transforms import AddSymmetryBreaking, NeighborList
 from pyg_symbreak.transforms.add_symmetry_breaking import place
 

@@ -12,8 +12,8 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.utils import scatter
 
 from pyg_symbreak.nn import GatedNetwork
-from pyg_symbreak.training._config import Config
-from pyg_symbreak.training._pairs import Pair, Pairs
+from pyg_symbreak.training.config import Config
+from pyg_symbreak.training.pairs import Pair, Pairs
 from pyg_symbreak.transforms import AddSymmetryBreaking
 
 __all__ = ["Distorter", "answer_all", "evaluate", "sample"]

@@ -1,0 +1,134 @@
+"""Command line: which symmetry a structure has, which sets break it, what a target asks for; relaxing and training.
+
+The options of all commands are here; what a command does is in the module of its name. These modules are imported when
+their command runs, and files are read before, so that help and bad files are answered at once.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pyg_symbreak.cli.options import Json, Symprec
+from pyg_symbreak.cli.output import emit, errors
+from pyg_symbreak.files import parse_file, read_structure
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Symmetry of structures: which it is, what breaks it, what a target asks for; relax and train across it.",
+)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Structure, in any format that ASE reads.")],
+    symprec: Symprec = "1e-3",
+    as_json: Json = False,
+) -> None:
+    """Show the symmetry of a structure, its orbits, and the subgroups that it can be broken to."""
+    with errors():
+        atoms = read_structure(file)
+        from pyg_symbreak.cli.inspect import report, show
+
+        emit({"file": str(file)} | report(atoms, symprec), as_json, show)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})  # symbols such as -6m2 start as options do
+def group(
+    symbol: Annotated[str, typer.Argument(help="Schoenflies or Hermann-Mauguin: Oh, m-3m, D3h, Cinfv, O3.")],
+    keep: Annotated[str | None, typer.Option(help="Subgroup to keep, by symbol or label: C4v, 'C2v[011]'.")] = None,
+    parent: Annotated[Literal["O3", "SO3"], typer.Option(help="What the network is equivariant under.")] = "O3",
+    as_json: Json = False,
+) -> None:
+    """Show a point group and the smallest equivariant sets of objects that break it."""
+    with errors():
+        from pyg_symbreak.cli.group import report, show
+
+        emit(report(symbol, keep, parent), as_json, show)
+
+
+@app.command()
+def diagnose(
+    structure: Annotated[Path, typer.Argument(metavar="INPUT", help="The symmetric structure.")],
+    target: Annotated[Path, typer.Argument(help="The structure to be predicted: the same atoms in any order.")],
+    symprec: Symprec = "1e-3",
+    as_json: Json = False,
+) -> None:
+    """Tell whether an equivariant network can lead from one structure to another, and what has to be broken."""
+    with errors():
+        for file in (structure, target):
+            parse_file(file)
+        pair = read_structure(structure), read_structure(target)
+        from pyg_symbreak import diagnosis
+        from pyg_symbreak.cli.output import stdout
+
+        found = diagnosis.diagnose(*pair, symprec)
+        report = {"input": str(structure), "target": str(target)} | found.to_dict()
+        emit(report, as_json, lambda _: stdout().print(str(found), highlight=False, soft_wrap=True))
+
+
+@app.command()
+def relax(
+    file: Annotated[Path, typer.Argument(help="Symmetric structure, in any format that ASE reads.")],
+    calculator: Annotated[str, typer.Option(help="emt, lj, or module:Class of any ASE calculator.")] = "emt",
+    parameters: Annotated[str, typer.Option(metavar="JSON", help="Arguments of the calculator.")] = "{}",
+    along: Annotated[
+        Literal["unstable", "all"],
+        typer.Option(help="Leave along unstable modes, or first along every isotropy subgroup of every irrep."),
+    ] = "unstable",
+    amplitude: Annotated[float, typer.Option(help="Displacement, as a fraction of the shortest distance.")] = 0.1,
+    generations: Annotated[int, typer.Option(help="How often to go on from what was found.")] = 5,
+    optimizer: Annotated[str, typer.Option(help="Class of ase.optimize.")] = "BFGS",
+    fmax: Annotated[float, typer.Option(help="Forces at which a relaxation ends, eV/Å.")] = 0.01,
+    steps: Annotated[int, typer.Option(help="Steps after which a relaxation has failed.")] = 500,
+    symprec: Symprec = "1e-3",
+    out: Annotated[Path | None, typer.Option(help="Folder for found.extxyz and report.json.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Leave the saddle: relax a symmetric structure along the distortions that break its symmetry."""
+    with errors():
+        atoms = read_structure(file)
+        from pyg_symbreak.cli.relax import report, show
+
+        found = report(
+            atoms,
+            calculator,
+            parameters,
+            along=along,
+            amplitude=amplitude,
+            generations=generations,
+            optimizer=optimizer,
+            fmax=fmax,
+            steps=steps,
+            symprec=symprec,
+            out=out,
+        )
+        emit({"file": str(file)} | found, as_json, show)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file: dataset, strategy, steps, seeds and more.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: results/ and the file's name.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoints in the folder.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train a network to predict distortions, and compare its answers with all equally good targets."""
+    with errors():
+        from pyg_symbreak.training.config import Config
+
+        settings = Config.read(config)
+        from pyg_symbreak.cli.train import show
+        from pyg_symbreak.training.run import train as run
+
+        folder = out or Path("results") / config.stem
+        found = run(settings, folder, resume)
+        if int(os.environ.get("RANK", 0)) == 0:
+            emit(found, as_json, lambda report: show(report, folder))

@@ -1,0 +1,72 @@
+"""pyg-symbreak inspect: the symmetry of a structure."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from ase import Atoms
+from rich.table import Table
+
+from pyg_symbreak.cli.output import numbered, stdout, title
+from pyg_symbreak.cli.subgroups import print_subgroups, subgroup_rows
+from pyg_symbreak.detect import Symmetry, detect_symmetry
+from pyg_symbreak.diagnosis import describe_symmetry
+
+__all__ = ["report", "show"]
+
+
+def report(atoms: Atoms, symprec: float | Literal["auto"]) -> dict[str, Any]:
+    """Symmetry, orbits and subgroups of a structure."""
+    symmetry = detect_symmetry(atoms, symprec)
+    assert isinstance(symmetry, Symmetry)
+    return {
+        "formula": atoms.get_chemical_formula(),
+        "atoms": len(atoms),
+        "symmetry": describe_symmetry(symmetry),
+        "orbits": _orbits(symmetry, atoms.get_chemical_symbols()),
+        "subgroups": subgroup_rows(symmetry.group, "O3"),
+    }
+
+
+def _orbits(symmetry: Symmetry, species: list[str]) -> list[dict[str, Any]]:
+    out = []
+    for number in range(int(symmetry.orbits.max()) + 1):
+        members = (symmetry.orbits == number).nonzero().flatten().tolist()
+        out.append(
+            {
+                "species": species[members[0]],
+                "multiplicity": len(members),
+                "members": members,
+                "site_symmetry": symmetry.site_symmetry(members[0]).schoenflies,
+            }
+        )
+    return out
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print it as tables."""
+    console = stdout()
+    symmetry = report["symmetry"]
+    for name, value in (
+        ("Structure", f"{report['formula']}, {report['atoms']} atom{'s' * (report['atoms'] > 1)}"),
+        ("Point group", title(symmetry)),
+        ("Space group", numbered(symmetry["space_group"])),
+        ("Layer group", numbered(symmetry["layer_group"])),
+        ("Operations", symmetry["operations"] if symmetry["operations"] != symmetry["order"] else None),
+        ("Tolerance", f"{symmetry['symprec']:.3g} Å; the operations miss by at most {symmetry['residual']:.1e} Å"),
+    ):
+        if value is not None:
+            console.print(f"{name:12} {value}", highlight=False)
+    orbits = Table("species", "atoms", "site symmetry", "members")
+    for orbit in report["orbits"]:
+        orbits.add_row(
+            orbit["species"], str(orbit["multiplicity"]), orbit["site_symmetry"], _shortened(orbit["members"])
+        )
+    console.print("Orbits")
+    console.print(orbits, highlight=False)
+    print_subgroups(console, report["subgroups"], symmetry["schoenflies"])
+
+
+def _shortened(members: list[int]) -> str:
+    text = " ".join(map(str, members))
+    return text if len(text) <= 60 else f"{text[:56].rsplit(' ', 1)[0]} ..."

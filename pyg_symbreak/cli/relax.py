@@ -1,0 +1,91 @@
+"""pyg-symbreak relax: what lies below a symmetric structure."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import ase.optimize
+from ase import Atoms
+from rich.console import Console
+from rich.table import Table
+
+from pyg_symbreak.cli.output import stdout
+from pyg_symbreak.distort import distortions, relax
+
+__all__ = ["report", "show"]
+
+
+def report(
+    atoms: Atoms,
+    calculator: str,
+    parameters: str,
+    *,
+    along: Literal["unstable", "all"],
+    optimizer: str,
+    symprec: float | Literal["auto"],
+    out: Path | None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Relax, and write what was found to the folder ``out``; the other settings are those of ``relax``."""
+    if not hasattr(ase.optimize, optimizer):
+        raise ValueError(f"ase.optimize has no {optimizer!r}: BFGS, LBFGS, FIRE, ...")
+    with Console(stderr=True).status("") as status:
+        try:
+            found = relax(
+                atoms,
+                _calculator(calculator, parameters),
+                along="unstable" if along == "unstable" else distortions(atoms, symprec, copies=1),
+                optimizer=getattr(ase.optimize, optimizer),
+                symprec=symprec,
+                progress=status.update,
+                **settings,
+            )
+        except RuntimeError as error:  # not converged, or what the calculator cannot do
+            raise ValueError(str(error)) from error
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        found.write(out / "found.extxyz")
+        (out / "report.json").write_text(json.dumps(found.to_dict(), indent=2) + "\n")
+    return found.to_dict()
+
+
+def _calculator(name: str, parameters: str) -> Any:
+    """An ASE calculator by a short name or module:Class, made with arguments given as JSON."""
+    module, _, kind = {"emt": "ase.calculators.emt:EMT", "lj": "ase.calculators.lj:LennardJones"}.get(
+        name, name
+    ).partition(":")
+    try:
+        made = getattr(importlib.import_module(module), kind)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"calculator {name!r}: {error}; give emt, lj or module:Class") from error
+    try:
+        return made(**json.loads(parameters))
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ValueError(f"parameters {parameters!r} of {name}: {error}") from error
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print it as tables."""
+    console = stdout()
+    found = Table("number", "symmetry", "energy (eV)", "below the first (eV)", "kind", "unstable in")
+    for number, row in enumerate(report["found"]):
+        kind = {True: "minimum", False: "saddle", None: "not looked at"}[row["minimum"]]
+        gain = report["found"][0]["energy"] - row["energy"]
+        unstable = ", ".join(row["unstable"])
+        found.add_row(str(number), row["symmetry"], f"{row['energy']:.4f}", f"{gain:.4f}", kind, unstable)
+    descents = Table("from", "along", "curvature (eV/Å²)", "kept", "force calls", "to")
+    for row in report["descents"]:
+        along = "" if row["irrep"] is None else row["irrep"] + (" reversed" if row["sign"] < 0 else "")
+        curvature = "" if row["curvature"] is None else f"{row['curvature']:.3f}"
+        cells = ["" if row["parent"] is None else str(row["parent"]), along, curvature, row["kept"] or "all"]
+        end = "not converged" if row["found"] is None else str(row["found"])
+        descents.add_row(*cells, str(row["force_calls"]), end)
+    console.print("Stationary structures")
+    console.print(found, highlight=False)
+    console.print("Relaxations")
+    console.print(descents, highlight=False)
+    total, curvatures = report["force_calls"], report["force_calls_for_curvatures"]
+    console.print(f"{total} force calls, {curvatures} of them for curvatures", highlight=False)

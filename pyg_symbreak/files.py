@@ -1,0 +1,60 @@
+"""Reading structures. Importing this imports nothing; what a file asks for is imported when it is read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["parse_file", "read_structure"]
+
+
+def parse_file(path: str | os.PathLike) -> Atoms:
+    """What ASE reads in a file, of several frames the last, unchecked.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If ASE cannot read it.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    import ase.io
+
+    try:
+        return cast("Atoms", ase.io.read(os.fspath(path)))  # a list only where an index asks for one
+    except Exception as error:  # ASE's readers raise whatever they meet
+        raise ValueError(f"{path}: ASE cannot read this file ({type(error).__name__}: {error})") from error
+
+
+def read_structure(path: str | os.PathLike) -> Atoms:
+    """Read a structure from any file that ASE reads, and check it.
+
+    Parameters
+    ----------
+    path : str or path
+        File; of several frames the last is taken.
+
+    Returns
+    -------
+    ase.Atoms
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If ASE cannot read it, or if :func:`~pyg_symbreak.structures.check_structure` refuses what it holds.
+    """
+    atoms = parse_file(path)
+    from pyg_symbreak.structures import check_structure
+
+    try:
+        return check_structure(atoms)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
