@@ -1,5 +1,6 @@
 """Build configuration; the tools' settings are in pyproject.toml."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from setuptools import Extension, find_packages, setup
 
 # The data files lie in the top-level datasets/ and are installed as package data.
 DATA = "pyg_symbreak.datasets.files"
+(VERSION,) = re.findall(r'^__version__ = "(.*)"$', Path("pyg_symbreak/__init__.py").read_text(encoding="utf-8"), re.M)
 SOURCES = Path("pyg_symbreak/csrc")
 NATIVE = Extension(
     "pyg_symbreak._native",
@@ -18,7 +20,7 @@ NATIVE = Extension(
 
 setup(
     name="pyg_symbreak",
-    version="0.1.0",
+    version=VERSION,
     description="Symmetry breaking for equivariant networks in PyTorch Geometric",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

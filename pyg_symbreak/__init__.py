@@ -1,1 +1,39 @@
-"""Symmetry breaking for equivariant networks in PyTorch Geometric."""
+"""Symmetry breaking for equivariant networks in PyTorch Geometric.
+
+The way of a structure through the packages:
+
+:mod:`~pyg_symbreak.structures`
+    Files, ASE's Atoms and PyG's Data; checks; a parent and what it distorts to.
+:mod:`~pyg_symbreak.groups`
+    What a symmetry is: point groups of O(3), finite groups, Lie groups, representations.
+:mod:`~pyg_symbreak.detect`
+    Which symmetry a molecule, a crystal, a slab or a graph has.
+:mod:`~pyg_symbreak.breaking`
+    Sets of symmetry breaking objects, and the other ways to break symmetry.
+:mod:`~pyg_symbreak.distort`
+    The ways in which a structure can distort, and relaxations along them.
+:mod:`~pyg_symbreak.transforms`
+    PyG transforms that attach symmetry and objects to a Data.
+:mod:`~pyg_symbreak.nn`
+    Layers and networks that take the objects.
+:mod:`~pyg_symbreak.ops`
+    Reductions over symmetry orbits, with Triton kernels.
+:mod:`~pyg_symbreak.losses`
+    Losses whose answer is an orbit of equally good targets.
+:mod:`~pyg_symbreak.diagnosis`
+    What a target keeps of the symmetry, and what an equivariant network can make of it.
+:mod:`~pyg_symbreak.datasets`
+    Structures whose answer is less symmetric than they are.
+:mod:`~pyg_symbreak.training`
+    Networks trained on pairs of a structure and its distortion.
+:mod:`~pyg_symbreak.testing`
+    Checks for models and sets of one's own, which return errors.
+:mod:`~pyg_symbreak.cli`
+    The command ``pyg-symbreak``.
+
+Importing ``pyg_symbreak`` imports none of them.
+"""
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"

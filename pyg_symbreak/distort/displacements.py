@@ -20,6 +20,8 @@ from pyg_symbreak.distort.space_groups import identify_space_group
 from pyg_symbreak.groups import FiniteGroup, PointGroup
 from pyg_symbreak.structures import neighbor_pairs, to_ase
 
+__all__ = ["Displacements", "Features", "Irrep", "held_atoms", "nearest_neighbor_distance", "structure_symmetry"]
+
 _TOL = 1e-6
 
 

@@ -17,6 +17,8 @@ from pyg_symbreak.distort.displacements import Displacements, Features, Irrep, n
 from pyg_symbreak.distort.isotropy import isotropy_subgroups
 from pyg_symbreak.groups import PointGroup
 
+__all__ = ["Distortion", "directions", "distortions"]
+
 
 @dataclass(frozen=True, eq=False)
 class Distortion:

@@ -16,6 +16,8 @@ from pyg_symbreak.distort.displacements import Features, held_atoms, nearest_nei
 from pyg_symbreak.groups import irreps_matrices
 from pyg_symbreak.structures import match_atoms
 
+__all__ = ["SAME_PLACE", "same_structure"]
+
 SAME_PLACE = 0.05
 """Of equal structures no two atoms are further apart, as a fraction of the nearest-neighbour distance."""
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from pyg_symbreak.groups import FiniteGroup
 
+__all__ = ["isotropy_subgroups"]
+
 _TOL = 1e-6
 
 

@@ -8,6 +8,8 @@ import numpy as np
 
 from pyg_symbreak.groups import PointGroup
 
+__all__ = ["mulliken_symbol"]
+
 
 def mulliken_symbol(group: PointGroup, character: np.ndarray, fixed: np.ndarray) -> str:
     """Mulliken symbol of a real irrep; two complex conjugate ones together are an E.

@@ -27,6 +27,8 @@ from pyg_symbreak.distort.equivalence import SAME_PLACE, same_structure
 from pyg_symbreak.distort.isotropy import isotropy_subgroups
 from pyg_symbreak.distort.relaxation import FLAT, Descent, Relaxation, Stationary, with_results
 
+__all__ = ["relax"]
+
 STEP = 0.01
 """Largest displacement, Å, of the finite differences of forces."""
 NEARLY_FLAT = 0.1

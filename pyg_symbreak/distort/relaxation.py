@@ -15,6 +15,8 @@ from pyg_symbreak.detect import SpaceGroup
 from pyg_symbreak.distort.distortions import Distortion
 from pyg_symbreak.groups import PointGroup
 
+__all__ = ["FLAT", "Descent", "Relaxation", "Stationary", "with_results"]
+
 FLAT = 0.01
 """Curvatures nearer to zero than this, eV/Å², are not told from zero."""
 

@@ -8,6 +8,8 @@ from ase.cell import Cell
 
 from pyg_symbreak.detect import SpaceGroup
 
+__all__ = ["identify_space_group"]
+
 
 def identify_space_group(
     cell: np.ndarray, pbc: np.ndarray, rotations: np.ndarray, translations: np.ndarray

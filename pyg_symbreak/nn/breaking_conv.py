@@ -12,6 +12,8 @@ from torch_geometric.nn import MessagePassing
 from pyg_symbreak.nn._constants import ConstantsMixin
 from pyg_symbreak.nn._degrees import blocks_of, join_degrees, parities_of, split_by_degree
 
+__all__ = ["BreakingConv", "with_object"]
+
 # Shares of the self-connection and of the neighbours in the output, sin(π/8)² + cos(π/8)² = 1.
 SELF_SHARE, NEIGHBOR_SHARE = math.sin(math.pi / 8), math.cos(math.pi / 8)
 

@@ -12,6 +12,8 @@ from pyg_symbreak.nn._constants import ConstantsMixin
 from pyg_symbreak.nn._degrees import blocks_of
 from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
 
+__all__ = ["BreakingEdgeInvariants"]
+
 
 class BreakingEdgeInvariants(ConstantsMixin):
     r"""Scalars of edges and nodes that see a symmetry breaking object, for models that know no irreps.

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from pyg_symbreak.nn._activation import SILU_SCALE
 from pyg_symbreak.nn._constants import ConstantsMixin
 
+__all__ = ["EdgeEmbedding"]
+
 
 class EdgeEmbedding(ConstantsMixin):
     r"""Angular and radial features of the edges.

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from pyg_symbreak.groups import Representation, hom
 from pyg_symbreak.nn._constants import ConstantsMixin
 
+__all__ = ["EquivariantLinear"]
+
 
 class EquivariantLinear(ConstantsMixin):
     r"""The general linear map W with :math:`\rho'(g) W = W \rho(g)` for all g in a finite group, and invariant bias.

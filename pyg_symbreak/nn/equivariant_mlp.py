@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from pyg_symbreak.groups import Representation
 from pyg_symbreak.nn.equivariant_linear import EquivariantLinear
 
+__all__ = ["EquivariantActivation", "EquivariantMLP", "require_representations"]
+
 
 def require_representations(*given: Representation) -> None:
     """Raise a TypeError for anything else, such as irreps without a group."""

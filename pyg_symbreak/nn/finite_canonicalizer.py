@@ -7,6 +7,8 @@ from torch import Tensor
 from pyg_symbreak.groups import Representation
 from pyg_symbreak.nn._constants import ConstantsMixin
 
+__all__ = ["FiniteCanonicalizer", "GroupAction"]
+
 
 class GroupAction(ConstantsMixin):
     """Moves vectors of a representation by elements of the group, given by their indices."""

@@ -14,6 +14,8 @@ from pyg_symbreak.nn.breaking_conv import BreakingConv, with_object
 from pyg_symbreak.nn.edge_embedding import EdgeEmbedding
 from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
 
+__all__ = ["Gate", "GatedNetwork"]
+
 HIDDEN = "16x0e+16x0o+8x1e+8x1o+4x2e+4x2o"
 
 

@@ -6,6 +6,8 @@ from torch_geometric.nn.aggr import Aggregation
 
 from pyg_symbreak.ops import METHODS, REDUCTIONS, Orbits, orbit_reduce
 
+__all__ = ["OrbitAggregation"]
+
 
 class OrbitAggregation(Aggregation):
     r"""Reduces rows that share an index, as of the nodes of an orbit or the messages to a node.

@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 from pyg_symbreak.ops import METHODS, Orbits, orbit_broadcast, orbit_reduce
 
+__all__ = ["OrbitExchange"]
+
 
 class OrbitExchange(nn.Module):
     r"""Exchanges messages between each node and the virtual node of its orbit.

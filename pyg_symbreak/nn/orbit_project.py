@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from pyg_symbreak.ops import METHODS, Orbits, orbit_project
 
+__all__ = ["OrbitProject"]
+
 
 class OrbitProject(nn.Module):
     r"""Projects node features on those that a group K of symmetries of each graph leaves fixed.

@@ -7,6 +7,8 @@ from pyg_symbreak.groups import Representation
 from pyg_symbreak.nn.equivariant_linear import EquivariantLinear
 from pyg_symbreak.nn.finite_canonicalizer import GroupAction
 
+__all__ = ["RelaxedLinear"]
+
 
 class RelaxedLinear(nn.Module):
     r"""An equivariant linear map and, beside it, one in the frame of a group element h that canonicalizes the input.

@@ -10,6 +10,8 @@ from pyg_symbreak.nn.equivariant_mlp import EquivariantMLP
 from pyg_symbreak.nn.finite_canonicalizer import FiniteCanonicalizer
 from pyg_symbreak.nn.relaxed_linear import RelaxedLinear
 
+__all__ = ["RelaxedMLP"]
+
 
 class RelaxedMLP(EquivariantMLP):
     r""":class:`EquivariantMLP` with a lane in each layer that breaks the symmetry of the input.

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from pyg_symbreak.nn._constants import ConstantsMixin
 
+__all__ = ["SymmetricPowers"]
+
 
 class SymmetricPowers(ConstantsMixin):
     r"""A vector of irreps together with its symmetric tensor powers.

@@ -26,6 +26,16 @@ from pyg_symbreak.detect import Symmetry, symmetrize
 from pyg_symbreak.detect._input import feature, number_rows
 from pyg_symbreak.structures import to_ase
 
+__all__ = [
+    "DIRECTION",
+    "TIE",
+    "Setting",
+    "canonical_setting",
+    "canonical_structure",
+    "generic_function",
+    "periodic_function",
+]
+
 TIE = 1e-9
 """Relative difference up to which two values of the generic function are equal."""
 SAME = 1.0937e-6
