@@ -13,7 +13,7 @@ from torch_geometric.data import Batch, Data
 
 from pyg_symbreak import _native
 from pyg_symbreak.groups import irreps_matrices
-from pyg_symbreak.structures import MIN_DISTANCE, check_structure, to_ase
+from pyg_symbreak.structures import MIN_DISTANCE, bare_atoms, check_structure, occupancy_kinds
 
 Features = Sequence[str] | Mapping[str, str]
 """Names of features, or names with the irreps by which they transform."""
@@ -73,18 +73,23 @@ def read_structure(x: Data | Atoms, features: Features, symprec: float) -> Struc
         raise TypeError("x is a batch of structures: pass batch.to_data_list() to detect_symmetries")
     if not isinstance(x, (Data, Atoms)):
         raise TypeError(f"x must be a PyG Data or an ase.Atoms, got {type(x).__name__}")
+    if isinstance(symprec, bool) or not isinstance(symprec, int | float):
+        raise TypeError(f"symprec must be a distance in Å or 'auto', got {symprec!r}")
     if not symprec > 0:
         raise ValueError(f"symprec must be a positive distance in Å, got {symprec}")
-    atoms = x if isinstance(x, Atoms) else to_ase(x)
+    atoms = x if isinstance(x, Atoms) else bare_atoms(x)
     periodic = int(atoms.pbc.sum())
     if periodic == 1:
         raise ValueError(
             f"pbc = {atoms.pbc.tolist()}: structures that are periodic in one direction only (rods) are not "
             "supported; set all three to False to treat a fragment as a molecule"
         )
-    kinds, invariant = atoms.numbers, invariant_names(features)
+    kinds, invariant = atoms.numbers, [feature(x, name, len(atoms)) for name in invariant_names(features)]
+    mixtures = occupancy_kinds(x) if isinstance(x, Atoms) else x.get("occupancy_kind")
+    if mixtures is not None:
+        invariant.append(np.asarray(mixtures))
     if invariant:
-        kinds = number_rows([kinds, *(feature(x, name, len(atoms)) for name in invariant)], len(atoms))
+        kinds = number_rows([kinds, *invariant], len(atoms))
     structure = Structure(
         np.ascontiguousarray(atoms.positions, dtype=np.float64),
         atoms.cell.array,

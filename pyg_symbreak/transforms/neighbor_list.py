@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from pyg_symbreak.structures import check_structure, neighbor_pairs
+from pyg_symbreak.structures import MIN_DISTANCE, check_values, neighbor_pairs, refuse_coincidence
 
 __all__ = ["NeighborList"]
 
@@ -37,8 +37,10 @@ class NeighborList(BaseTransform):
     Raises
     ------
     ValueError
-        If the cutoff is not a positive number, or for what :func:`~pyg_symbreak.structures.check_structure`
-        refuses.
+        If the cutoff is not a positive number or gives too many neighbours, for a batch, or for what
+        :func:`~pyg_symbreak.structures.check_structure` refuses.
+    TypeError
+        If it is applied to no Data.
 
     Examples
     --------
@@ -49,13 +51,22 @@ class NeighborList(BaseTransform):
     """
 
     def __init__(self, cutoff: float):
-        if not 0 < cutoff < float("inf"):
-            raise ValueError(f"cutoff is {cutoff}; it must be a positive length in Å")
+        if isinstance(cutoff, bool) or not isinstance(cutoff, int | float) or not 0 < cutoff < float("inf"):
+            raise ValueError(f"cutoff is {cutoff!r}; it must be a positive length in Å")
         self.cutoff = float(cutoff)
 
     def forward(self, data: Data) -> Data:
         """Add the edges."""
-        source, target, shift = neighbor_pairs(check_structure(data), self.cutoff)
+        if not isinstance(data, Data):
+            raise TypeError(
+                f"NeighborList takes a Data, got {type(data).__name__}: make Atoms one with structures.from_ase, and a "
+                "HeteroData with its to_homogeneous()"
+            )
+        if isinstance(data, Batch):
+            raise ValueError("NeighborList takes one structure, not a batch: use it before batching")
+        atoms = check_values(data)
+        source, target, shift = pairs = neighbor_pairs(atoms, max(self.cutoff, MIN_DISTANCE))
+        refuse_coincidence(atoms, pairs)
         pos = data.pos
         assert pos is not None
         data.edge_index = torch.stack([torch.from_numpy(source), torch.from_numpy(target)]).to(pos.device)

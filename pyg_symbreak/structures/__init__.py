@@ -1,0 +1,38 @@
+"""Structures: reading and checking them, neighbours, and the distortion that leads from a parent to a distorted one.
+
+Units and signs, everywhere in the library: lengths in Å, lattice vectors are the rows of ``cell``, positions
+are Cartesian rows. A molecule carries ``cell`` = 0 and ``pbc`` = False, so that molecules and crystals share
+a batch.
+
+A distorted structure is a parent that was first displaced, then strained::
+
+    pos' = (pos + u) U,   cell' = cell U,   U = 1 + strain symmetric,
+
+with ``u`` the displacements [N, 3] in the parent's frame. :func:`apply_distortion` does it,
+:func:`match_atoms` inverts it.
+"""
+
+from pyg_symbreak.files import read_structure
+
+from .checks import MIN_DISTANCE, check_structure, check_values, refuse_coincidence
+from .conversion import bare_atoms, from_ase, occupancy_kinds, to_ase
+from .matching import Match, apply_distortion, irreps_to_strain, match_atoms, strain_to_irreps
+from .neighbors import neighbor_pairs
+
+__all__ = [
+    "MIN_DISTANCE",
+    "Match",
+    "apply_distortion",
+    "bare_atoms",
+    "check_structure",
+    "check_values",
+    "from_ase",
+    "irreps_to_strain",
+    "match_atoms",
+    "neighbor_pairs",
+    "occupancy_kinds",
+    "read_structure",
+    "refuse_coincidence",
+    "strain_to_irreps",
+    "to_ase",
+]

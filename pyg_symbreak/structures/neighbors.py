@@ -1,0 +1,75 @@
+"""Which atoms are near one another, images included."""
+
+from __future__ import annotations
+
+import numpy as np
+from ase import Atoms
+from vesin import NeighborList as VesinNeighborList
+
+__all__ = ["neighbor_pairs"]
+
+MAX_NEIGHBORS = 20_000
+"""More neighbours of an atom than this are a wrong unit: at common densities a cutoff of 40 Å."""
+MAX_PAIRS = 50_000_000
+"""More pairs than this do not fit in the memory of a small machine."""
+
+
+def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """List all ordered pairs of atoms closer than a cutoff, images included.
+
+    Parameters
+    ----------
+    atoms : ase.Atoms
+    cutoff : float
+        Å.
+
+    Returns
+    -------
+    source, target : int64 arrays [E]
+    shift : int64 array [E, 3]
+        Whole lattice vectors: ``pos[target] - pos[source] + shift @ cell`` is the vector from source to
+        target. The pairs are sorted by (source, target, shift).
+
+    Raises
+    ------
+    ValueError
+        So many pairs are to be expected that the cutoff or the cell cannot be in Å.
+    """
+    box = atoms.cell.uncomplete(atoms.pbc).complete().array  # the vectors that are not periodic do not matter
+    reach = max(cutoff, 1.0)  # the search takes seconds with a tiny cutoff
+    home = np.zeros((len(atoms), 3), dtype=np.int64)
+    positions = atoms.positions
+    if atoms.pbc.any():
+        home[:, atoms.pbc] = np.floor(np.linalg.solve(box.T, positions.T).T[:, atoms.pbc])
+        positions = positions - home @ box
+    else:
+        reach = min(reach, 1.0 + 2 * float(np.ptp(positions, axis=0).sum()))  # no two atoms are farther apart
+    _refuse_too_many(positions, box[atoms.pbc], reach)
+    search = VesinNeighborList(cutoff=reach, full_list=True)
+    i, j, shift, distance = search.compute(positions, box, atoms.pbc, quantities="ijSd")
+    near = distance < cutoff
+    i, j = i[near].astype(np.int64), j[near].astype(np.int64)
+    # As the atoms were moved home by whole vectors, so the images are counted from where they were.
+    shift = shift[near].astype(np.int64) + home[i] - home[j]
+    order = np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], j, i))
+    return i[order], j[order], shift[order]
+
+
+def _refuse_too_many(positions: np.ndarray, vectors: np.ndarray, reach: float) -> None:
+    """Raise ValueError where an atom would have more neighbours than any structure needs, or memory holds."""
+    count = len(positions)
+    if len(vectors):
+        measure = np.sqrt(abs(np.linalg.det(vectors @ vectors.T)))  # length, area or volume of the cell
+        ball = {1: 2.0, 2: np.pi, 3: 4 / 3 * np.pi}[len(vectors)] * reach ** len(vectors)
+        neighbors = count * ball / measure
+        lengths = ", ".join(f"{v:.3g}" for v in np.linalg.norm(vectors, axis=1))
+        unit = f"the cell, with vectors of {lengths} Å, is"
+    else:
+        some = positions[:: max(1, count // 50)]
+        neighbors = (np.linalg.norm(some[:, None] - positions, axis=2) < reach).mean() * count if count else 0
+        unit = "the positions are"
+    if neighbors > MAX_NEIGHBORS or count * neighbors > MAX_PAIRS:
+        raise ValueError(
+            f"within {reach:g} Å an atom of this structure would have about {neighbors:.2g} neighbours: the cutoff is "
+            f"too large, or {unit} not in Å"
+        )
