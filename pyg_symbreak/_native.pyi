@@ -8,16 +8,18 @@ Raise = Callable[[bytearray, bytearray], ndarray] | None
 Found = tuple[bytearray, bytearray, bytearray, bytearray, bytearray | None]
 
 def automorphisms(
-    colors: ndarray, edges: ndarray, labels: ndarray
-) -> tuple[bytearray, bytearray, bytearray, bytearray, bytearray]:
-    """Strong generators [k, N], their levels [k], base [m], orbit lengths [m] and orbits [N] of a graph.
+    colors: ndarray, edges: ndarray, labels: ndarray, canonical: bool
+) -> tuple[bytearray, bytearray, bytearray, int, bytearray, bytearray]:
+    """Program, radices and base of the group, number of its generators, orbits [N] and canonical labels [N] of a graph.
 
-    Nodes have colors [N], arcs [2, E] have labels [E]. A generator of level l leaves l nodes of the base where they
-    are; the order of the group is the product of the orbit lengths.
+    Nodes have colors [N], arcs [2, E] have labels [E]. Labels are some numbering if canonical ones are not asked for.
     """
 
-def canonical_labels(colors: ndarray, edges: ndarray, labels: ndarray) -> bytearray:
-    """New number of each node [N] of a graph, such that isomorphic graphs become the same."""
+def group_elements(program: ndarray, nodes: int, digits: ndarray, count: int) -> bytearray:
+    """Elements [count, N] of a group from digits [count, number of radices]."""
+
+def group_generators(program: ndarray, nodes: int) -> bytearray:
+    """Its generators [k, N]."""
 
 def measure(positions: ndarray) -> tuple[float, float]:
     """Shortest distance between two points [N, 3], and the largest coordinate (NaN if one is not finite)."""

@@ -1,12 +1,3 @@
-// Automorphisms of graphs by individualization and refinement (McKay, Congr. Numer. 30, 45 (1981)).
-//
-// A partition of the nodes into ordered cells is refined until nodes of a cell have the same numbers of neighbours
-// in every cell; where cells remain, a node is singled out and the partition refined again. The nodes b_1, b_2, ...
-// singled out on the first way down to single nodes are a base of the group. From the last to the first, each node
-// that might take the place of b_k is tried: if a way down with it meets the first one, the two differ by an
-// automorphism. Those found at level k and below generate the stabilizer of b_1 ... b_{k-1}, so the order of the
-// group is the product of the orbit lengths of the b_k under them, and no separate Schreier-Sims step is needed.
-
 #include "graph.h"
 
 #include <algorithm>
@@ -14,483 +5,539 @@
 #include <map>
 #include <numeric>
 #include <stdexcept>
-#include <string>
 #include <tuple>
+
+#include "graph_search.h"
+#include "sets.h"
 
 namespace {
 
-constexpr size_t most_cells = 20'000'000;     // number of nodes times length of the base: what is kept at once
-constexpr size_t most_work = 300'000'000;    // arcs and nodes visited by one search before it is given up
+using Key = std::vector<int>;
 
-using Trace = std::vector<int>;  // what a refinement did; equal for equivalent partitions
-enum class Wanted { any, equal, at_most };
+constexpr int most_rounds = 100;  // of taking off leaves and merging twins in turn: what is left then is searched
 
-// Ordered partition: the cell of v starts at cell[v] and is nodes[start] ... nodes[end[start] - 1].
-struct Partition {
-    std::vector<int> nodes, place, cell, end;
-    size_t cells = 0;
+// Numbers of keys in their order, the same for equal ones.
+template <class T>
+std::vector<int> ranks(const std::vector<T>& keys) {
+    std::vector<int> order(keys.size()), out(keys.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::sort(order.begin(), order.end(), [&](int a, int b) { return keys[a] < keys[b]; });
+    for (size_t k = 1; k < order.size(); k++)
+        out[order[k]] = out[order[k - 1]] + (keys[order[k]] != keys[order[k - 1]]);
+    return out;
+}
 
-    explicit Partition(const std::vector<int64_t>& colors)
-        : nodes(colors.size()), place(colors.size()), cell(colors.size()), end(colors.size()) {
-        const int size = int(colors.size());
-        std::iota(nodes.begin(), nodes.end(), 0);
-        std::stable_sort(nodes.begin(), nodes.end(), [&](int a, int b) { return colors[a] < colors[b]; });
-        for (int start = 0, stop = 0; start < size; start = stop) {
-            while (stop < size && colors[nodes[stop]] == colors[nodes[start]]) stop++;
-            for (int k = start; k < stop; k++) place[nodes[k]] = k, cell[nodes[k]] = start;
-            end[start] = stop;
-            cells++;
-        }
-    }
+uint64_t mixed(uint64_t x) {  // splitmix64
+    x += 0x9e3779b97f4a7c15;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+    return x ^ (x >> 31);
+}
 
-    int size() const { return int(nodes.size()); }
+uint64_t mixed(int kind, int head) { return mixed(mixed(uint64_t(kind)) + uint64_t(head)); }
 
-    std::vector<int> starts() const {
+// Finds the group of a graph, factor by factor from the inside out. Nodes of a smaller graph stand for blocks of nodes
+// of the original one; blocks of equal nodes, listed in their order, are isomorphic.
+class Solver {
+public:
+    Solver(size_t size) : held(size), local(size, -1) {}
+
+    // The nodes of the original graph that these ones stand for, in canonical order if that is asked for.
+    std::vector<int> solve(Graph graph, std::vector<int> names, bool ordered) {
+        reduce(graph, names);
+        if (graph.size() == 1) return block(names[0]);
+        graph.colors = equitable_cells(graph, budget);
+        const size_t arcs = graph.arcs.size();
+        drop_complete(graph);
+        std::vector<Part> parts = components(graph);
+        if (parts.size() == 1 && graph.arcs.size() == arcs) return searched(graph, names, ordered);
+
         std::vector<int> out;
-        for (int start = 0; start < size(); start = end[start]) out.push_back(start);
+        for (auto first = parts.begin(), last = first; first != parts.end(); first = last) {
+            while (last != parts.end() && last->key == first->key) ++last;
+            solve_alike(graph, names, first, last, ordered);
+            for (auto part = first; part != last; ++part) out.insert(out.end(), part->all.begin(), part->all.end());
+        }
         return out;
     }
 
-    // Start of the first of the largest cells, from which a node is singled out next; -1 if all nodes are single.
-    int target() const {
-        int best = -1, most = 1;
-        for (int start = 0; start < size(); start = end[start])
-            if (end[start] - start > most) best = start, most = end[start] - start;
-        return best;
-    }
-
-    std::vector<int> members(int start) const { return {nodes.begin() + start, nodes.begin() + end[start]}; }
-
-    // Exchange v with the node at an index.
-    void put(int v, int index) {
-        const int other = nodes[index], old = place[v];
-        nodes[index] = v, nodes[old] = other;
-        place[v] = index, place[other] = old;
-    }
-
-    // Put v in a cell of its own, before the rest of its cell; its start is returned.
-    int individualize(int v) {
-        const int start = cell[v], stop = end[start];
-        put(v, start);
-        end[start] = start + 1, end[start + 1] = stop;
-        for (int k = start + 1; k < stop; k++) cell[nodes[k]] = start + 1;
-        cells++;
-        return start;
-    }
-};
-
-// Refines partitions of one graph.
-class Refiner {
-public:
-    explicit Refiner(const Graph& graph)
-        : graph(graph), counts(graph.size, 0), is_waiting(graph.size, false), heads(size_t(graph.kinds)) {}
-
-    // Refine until equitable or all single, starting with some cells. False, and given up, where the trace is not
-    // equal to, or at most, another one if that is wanted.
-    bool refine(Partition& partition, const std::vector<int>& splitters, Trace& trace, Wanted wanted = Wanted::any,
-                const Trace& other = {}) {
-        trace.clear();
-        expected = &other;
-        this->wanted = wanted;
-        queue = splitters;
-        for (const int start : queue) is_waiting[start] = true;
-        bool as_expected = true;
-        size_t next = 0;
-        while (next < queue.size() && partition.cells < graph.size && as_expected) {
-            const int splitter = queue[next++];
-            is_waiting[splitter] = false;
-            as_expected = split_by(partition, splitter, trace);
-        }
-        for (; next < queue.size(); next++) is_waiting[queue[next]] = false;
-        return as_expected && (this->wanted != Wanted::equal || trace.size() == other.size());
-    }
-
-    void spend(size_t more) {
-        work += more;
-        if (work > most_work)
-            throw std::runtime_error("no end of the search after " + std::to_string(most_work) +
-                                     " steps: the graph is too regular");
-    }
+    Group group;
 
 private:
-    bool split_by(Partition& partition, int splitter, Trace& trace) {
-        used.clear();
-        for (int k = splitter; k < partition.end[splitter]; k++) {
-            const int u = partition.nodes[k];
-            for (size_t a = graph.begin[u]; a < graph.begin[u + 1]; a++) {
-                const auto [kind, head] = graph.arcs[a];
-                if (heads[kind].empty()) used.push_back(kind);
-                heads[kind].push_back(head);
+    struct Part {
+        std::vector<int> nodes;  // of the graph that it is part of
+        Key key;                 // what is known of its isomorphism type
+        std::vector<int> all;    // nodes of the original graph in their order
+    };
+
+    // ------------------------------------------------------------------ leaves and twins
+
+    void reduce(Graph& graph, std::vector<int>& names) {
+        for (int round = 0; round < most_rounds; round++) {
+            const size_t before = names.size();
+            take_off_leaves(graph, names);
+            if (round > 0 && names.size() == before) return;
+            const size_t between = names.size();
+            merge_twins(graph, names);
+            if (names.size() == between) return;
+        }
+    }
+
+    struct Child {
+        int kind, type, node;  // of the pair (parent, child), of the tree that the child carries
+        bool is_like(const Child& other) const { return kind == other.kind && type == other.type; }
+    };
+
+    // Leaves go in rounds, all that there are at once; the type of one is the number of its colour and its children.
+    void take_off_leaves(Graph& graph, std::vector<int>& names) {
+        const int size = int(graph.size());
+        std::vector<int> degree(graph.size()), leaves;
+        std::vector<bool> is_left(graph.size(), true);
+        std::vector<std::vector<Child>> children(graph.size());
+        for (int v = 0; v < size; v++) degree[v] = int(graph.begin[v + 1] - graph.begin[v]);
+        for (int v = 0; v < size; v++)
+            if (degree[v] == 1) leaves.push_back(v);
+        int types = 0;
+        while (true) {
+            std::vector<Graph::Arc> to_parent(leaves.size());
+            for (size_t k = 0; k < leaves.size(); k++)
+                for (size_t a = graph.begin[leaves[k]]; a < graph.begin[leaves[k] + 1]; a++)
+                    if (is_left[graph.arcs[a].head]) to_parent[k] = graph.arcs[a];
+            size_t count = 0;
+            for (size_t k = 0; k < leaves.size(); k++)  // of two nodes left on their own none is the parent
+                if (degree[to_parent[k].head] > 1) leaves[count] = leaves[k], to_parent[count++] = to_parent[k];
+            leaves.resize(count);
+            if (count == 0) break;
+            std::vector<Key> keys;
+            for (const int v : leaves) keys.push_back(absorb(graph, names, v, children[v]));
+            const std::vector<int> type = ranks(keys);
+            std::vector<int> next;
+            for (size_t k = 0; k < count; k++) {
+                const auto [kind, parent] = to_parent[k];
+                is_left[leaves[k]] = false;
+                children[parent].push_back({graph.reverse[kind], types + type[k], leaves[k]});
+                if (--degree[parent] == 1) next.push_back(parent);
+            }
+            types += int(count);
+            leaves.clear();
+            for (const int v : next)
+                if (degree[v] == 1) leaves.push_back(v);
+        }
+        std::vector<int> left;
+        std::vector<Key> keys;
+        for (int v = 0; v < size; v++) {
+            if (!is_left[v]) continue;
+            left.push_back(v);
+            keys.push_back(absorb(graph, names, v, children[v]));
+        }
+        restrict_to(graph, names, left, keys);
+    }
+
+    // Put children into the block of their parent, the same ones exchanged freely; the key of the parent is returned.
+    Key absorb(const Graph& graph, const std::vector<int>& names, int parent, std::vector<Child>& children) {
+        Key key{graph.colors[parent]};
+        std::stable_sort(children.begin(), children.end(), [](const Child& a, const Child& b) {
+            return std::tie(a.kind, a.type) < std::tie(b.kind, b.type);
+        });
+        for (auto first = children.begin(), last = first; first != children.end(); first = last) {
+            while (last != children.end() && last->is_like(*first)) ++last;
+            std::vector<std::vector<int>> rows;
+            for (auto child = first; child != last && last - first > 1; ++child) rows.push_back(block(names[child->node]));
+            group.add_symmetric(rows);
+            key.insert(key.end(), {first->kind, first->type, int(last - first)});
+        }
+        for (const Child& child : children) held[names[parent]].push_back(names[child.node]);
+        return key;
+    }
+
+    // Nodes of one colour that have the same neighbours, or the same ones besides each other: one of them stays.
+    void merge_twins(Graph& graph, std::vector<int>& names) {
+        struct Candidate {
+            int color, between;  // kind of the relation between twins, -1 if there is none
+            uint64_t hash;
+            int node;
+        };
+        std::vector<Candidate> candidates;
+        for (int v = 0; v < int(graph.size()); v++) {
+            uint64_t hash = 0;
+            for (size_t a = graph.begin[v]; a < graph.begin[v + 1]; a++) hash += mixed(graph.arcs[a].kind, graph.arcs[a].head);
+            candidates.push_back({graph.colors[v], -1, hash, v});
+            for (size_t a = graph.begin[v]; a < graph.begin[v + 1]; a++) {
+                const int kind = graph.arcs[a].kind;
+                if (graph.reverse[kind] == kind && kind != candidates.back().between)
+                    candidates.push_back({graph.colors[v], kind, hash + mixed(kind, v), v});
             }
         }
-        std::sort(used.begin(), used.end());
-        bool as_expected = true;
-        for (const int kind : used) {
-            if (as_expected) as_expected = split_by_kind(partition, splitter, kind, trace);
-            heads[kind].clear();
+        auto type = [](const Candidate& c) { return std::tie(c.color, c.between, c.hash); };
+        std::sort(candidates.begin(), candidates.end(), [&](const Candidate& a, const Candidate& b) {
+            return type(a) != type(b) ? type(a) < type(b) : a.node < b.node;
+        });
+        std::vector<Key> keys;
+        for (const int color : graph.colors) keys.push_back({color});
+        std::vector<bool> is_left(graph.size(), true);
+        for (auto first = candidates.begin(), last = first; first != candidates.end(); first = last) {
+            std::vector<std::vector<int>> rows;
+            for (; last != candidates.end() && type(*last) == type(*first); ++last) {
+                if (last == first || !are_twins(graph, first->node, last->node, first->between)) continue;
+                if (rows.empty()) rows.push_back(block(names[first->node]));
+                rows.push_back(block(names[last->node]));
+                is_left[last->node] = false;
+                held[names[first->node]].push_back(names[last->node]);
+            }
+            if (rows.empty()) continue;
+            group.add_symmetric(rows);
+            keys[first->node].insert(keys[first->node].end(), {first->between, int(rows.size())});
         }
-        return as_expected;
+        std::vector<int> left;
+        std::vector<Key> left_keys;
+        for (int v = 0; v < int(graph.size()); v++)
+            if (is_left[v]) left.push_back(v), left_keys.push_back(std::move(keys[v]));
+        restrict_to(graph, names, left, left_keys);
     }
 
-    bool split_by_kind(Partition& partition, int splitter, int kind, Trace& trace) {
-        spend(heads[kind].size());
-        touched.clear();
-        for (const int v : heads[kind])
-            if (counts[v]++ == 0) touched.emplace_back(partition.cell[v], 0, v);
-        for (auto& [start, count, v] : touched) count = counts[v], counts[v] = 0;
-        std::sort(touched.begin(), touched.end());
-        for (size_t first = 0, last = 0; first < touched.size(); first = last) {
-            while (last < touched.size() && std::get<0>(touched[last]) == std::get<0>(touched[first])) last++;
-            const size_t known = trace.size();
-            trace.insert(trace.end(), {splitter, kind, std::get<0>(touched[first])});
-            split(partition, first, last, trace);
-            if (wanted != Wanted::any && !as_wanted(trace, known)) return false;
+    // Whether two nodes are related as said and otherwise to the same ones.
+    static bool are_twins(const Graph& graph, int u, int v, int between) {
+        size_t a = graph.begin[u], b = graph.begin[v];
+        bool are_related = false;
+        while (true) {
+            while (a < graph.begin[u + 1] && graph.arcs[a].head == v) are_related = graph.arcs[a++].kind == between;
+            while (b < graph.begin[v + 1] && graph.arcs[b].head == u) b++;
+            if (a == graph.begin[u + 1] || b == graph.begin[v + 1]) break;
+            if (!(graph.arcs[a++] == graph.arcs[b++])) return false;
         }
-        return true;
+        return a == graph.begin[u + 1] && b == graph.begin[v + 1] && are_related == (between >= 0);
     }
 
-    bool as_wanted(const Trace& trace, size_t known) {
-        for (size_t k = known; k < trace.size(); k++) {
-            if (k < expected->size() && trace[k] == (*expected)[k]) continue;
-            if (wanted == Wanted::equal || k >= expected->size() || trace[k] > (*expected)[k]) return false;
-            wanted = Wanted::any;  // it is less, whatever follows
-            return true;
+    // The block of a node: itself, and then those of the nodes it holds.
+    std::vector<int> block(int name) const {
+        std::vector<int> out, stack{name};
+        while (!stack.empty()) {
+            const int v = stack.back();
+            stack.pop_back();
+            out.push_back(v);
+            stack.insert(stack.end(), held[v].rbegin(), held[v].rend());
         }
-        return true;
+        return out;
     }
 
-    // Order a cell by the counts of its touched nodes (0 for the others) and cut it.
-    void split(Partition& partition, size_t first, size_t last, Trace& trace) {
-        const int start = std::get<0>(touched[first]), end = partition.end[start];
-        int stop = end;
-        pieces.clear();
-        for (size_t high = last, low = last; high > first; high = low) {
-            const int count = std::get<1>(touched[high - 1]);
-            while (low > first && std::get<1>(touched[low - 1]) == count) low--;
-            trace.push_back(count), trace.push_back(int(high - low));
-            if (high == last && low == first && int(last - first) == end - start) return;  // all alike
-            for (size_t k = low; k < high; k++) partition.put(std::get<2>(touched[k]), --stop);
-            pieces.push_back(stop);
+    void restrict_to(Graph& graph, std::vector<int>& names, const std::vector<int>& nodes, const std::vector<Key>& keys) {
+        const std::vector<int> colors = ranks(keys);
+        if (nodes.size() < graph.size()) graph = subgraph(graph, nodes), names = chosen(names, nodes);
+        graph.colors = colors;
+    }
+
+    static std::vector<int> chosen(const std::vector<int>& from, const std::vector<int>& places) {
+        std::vector<int> out;
+        for (const int k : places) out.push_back(from[k]);
+        return out;
+    }
+
+    // The graph on some nodes, in increasing order.
+    Graph subgraph(const Graph& graph, const std::vector<int>& nodes) {
+        Graph out;
+        for (size_t k = 0; k < nodes.size(); k++) local[nodes[k]] = int(k);
+        for (const int v : nodes) {
+            out.colors.push_back(graph.colors[v]);
+            for (size_t a = graph.begin[v]; a < graph.begin[v + 1]; a++)
+                if (local[graph.arcs[a].head] >= 0) out.arcs.push_back({graph.arcs[a].kind, local[graph.arcs[a].head]});
+            out.begin.push_back(out.arcs.size());
         }
-        if (stop > start) pieces.push_back(start);
-        std::reverse(pieces.begin(), pieces.end());
-        partition.cells += pieces.size() - 1;
-        size_t largest = 0;
-        auto length = [&](size_t p) { return partition.end[pieces[p]] - pieces[p]; };
-        for (size_t p = 0; p < pieces.size(); p++) {
-            const int begin = pieces[p], finish = p + 1 < pieces.size() ? pieces[p + 1] : end;
-            partition.end[begin] = finish;
-            if (begin != start)
-                for (int k = begin; k < finish; k++) partition.cell[partition.nodes[k]] = begin;
-            if (length(p) > length(largest)) largest = p;
-        }
-        const size_t kept = is_waiting[start] ? 0 : largest;  // no need to count from all of the pieces
-        for (size_t p = 0; p < pieces.size(); p++)
-            if (p != kept) queue.push_back(pieces[p]), is_waiting[pieces[p]] = true;
+        for (const int v : nodes) local[v] = -1;
+        out.reverse = graph.reverse;
+        return out;
     }
 
-    const Graph& graph;
-    size_t work = 0;
-    const Trace* expected = nullptr;
-    Wanted wanted = Wanted::any;
-    std::vector<int> counts, queue, used, pieces;
-    std::vector<bool> is_waiting;
-    std::vector<std::vector<int>> heads;               // of the arcs of each kind from the splitter
-    std::vector<std::tuple<int, int, int>> touched;  // cell, count, node
-};
+    // ------------------------------------------------------------------ components
 
-// Disjoint sets of nodes.
-class Sets {
-public:
-    explicit Sets(size_t size) : parent(size) { std::iota(parent.begin(), parent.end(), 0); }
-
-    int find(int v) {
-        while (parent[v] != v) v = parent[v] = parent[parent[v]];
-        return v;
-    }
-
-    void join(int v, int w) {
-        const int a = find(v), b = find(w);
-        parent[std::max(a, b)] = std::min(a, b);
-    }
-
-private:
-    std::vector<int> parent;
-};
-
-// The first way down, and the search for others that meet it.
-class Search {
-public:
-    explicit Search(const Graph& graph) : graph(graph), refiner(graph), image(graph.size) {
-        const size_t size = graph.size;
-        Partition partition(graph.colors);
-        Trace trace;
-        refiner.refine(partition, partition.starts(), trace);
-        partitions.push_back(partition);
-        for (int start; (start = partition.target()) >= 0;) {
-            if (partitions.size() * size > most_cells)
-                throw std::runtime_error("the graph has " + std::to_string(size) +
-                                         " nodes and too many automorphisms (a base of more than " +
-                                         std::to_string(base.size()) +
-                                         ") for this search: merge its identical parts, or tell nodes apart by features");
-            targets.push_back(start);
-            base.push_back(partition.nodes[start]);
-            refiner.refine(partition, {partition.individualize(partition.nodes[start])}, trace);
-            traces.push_back(trace);
-            partitions.push_back(partition);
-        }
-        std::iota(image.begin(), image.end(), 0);
-    }
-
-    Automorphisms run() {
-        Automorphisms found;
-        found.base.assign(base.begin(), base.end());
-        found.orbit_lengths.resize(base.size());
-        Sets orbits(graph.size);
-        for (size_t level = base.size(); level-- > 0;) {
-            const std::vector<int> cell = partitions[level].members(targets[level]);
-            std::vector<int> failed;
-            for (const int v : cell) {
-                const int root = orbits.find(v);
-                if (root == orbits.find(base[level])) continue;
-                if (std::any_of(failed.begin(), failed.end(), [&](int u) { return orbits.find(u) == root; })) continue;
-                if (!meets(partitions[level], level, v)) {
-                    failed.push_back(v);
-                    continue;
+    // Leave out relations that all nodes of one cell have to all of another one.
+    static void drop_complete(Graph& graph) {
+        std::vector<int> length(graph.size(), 0), count(graph.size(), 0);
+        for (const int cell : graph.colors) length[cell]++;
+        std::vector<Graph::Arc> kept;
+        size_t from = 0;
+        for (size_t u = 0; u < graph.size(); u++) {
+            const size_t to = graph.begin[u + 1];
+            for (size_t first = from, last = from; first < to; first = last) {
+                while (last < to && graph.arcs[last].kind == graph.arcs[first].kind) count[graph.colors[graph.arcs[last++].head]]++;
+                for (size_t a = first; a < last; a++) {
+                    const int cell = graph.colors[graph.arcs[a].head];
+                    if (count[cell] < length[cell] - (cell == graph.colors[u])) kept.push_back(graph.arcs[a]);
                 }
-                found.generators.insert(found.generators.end(), image.begin(), image.end());
-                found.levels.push_back(int64_t(level));
-                for (const int u : moved) orbits.join(u, image[u]);
-                restore();
+                for (size_t a = first; a < last; a++) count[graph.colors[graph.arcs[a].head]] = 0;
             }
-            const int root = orbits.find(base[level]);
-            found.orbit_lengths[level] = std::count_if(cell.begin(), cell.end(), [&](int v) { return orbits.find(v) == root; });
+            from = to;
+            graph.begin[u + 1] = kept.size();
         }
-        int64_t count = 0;
-        for (int v = 0; v < int(graph.size); v++) {
-            const int first = orbits.find(v);
-            found.orbits.push_back(first == v ? count++ : found.orbits[first]);
+        graph.arcs = std::move(kept);
+    }
+
+    // Connected components, in the order of the cells that their nodes are in.
+    static std::vector<Part> components(const Graph& graph) {
+        Sets sets(graph.size());
+        for (size_t u = 0; u < graph.size(); u++)
+            for (size_t a = graph.begin[u]; a < graph.begin[u + 1]; a++) sets.join(int(u), graph.arcs[a].head);
+        std::vector<int> number(graph.size());
+        std::vector<Part> out;
+        for (int v = 0; v < int(graph.size()); v++) {
+            const int first = sets.find(v);
+            if (first == v) number[v] = int(out.size()), out.emplace_back();
+            out[number[first]].nodes.push_back(v);
         }
-        return found;
-    }
-
-private:
-    // Whether an automorphism carries the base at this level to v and is like the first way down below: it is then
-    // in `image`, and the nodes that it moves in `moved`.
-    bool meets(const Partition& above, size_t level, int v) {
-        refiner.spend(graph.size);
-        Partition partition = above;
-        Trace trace;
-        const int start = partition.individualize(v);
-        if (!refiner.refine(partition, {start}, trace, Wanted::equal, traces[level])) return false;
-        if (differ_by_automorphism(partitions[level + 1], partition)) return true;
-        level++;
-        if (level == base.size()) return false;
-        for (const int w : partition.members(targets[level]))
-            if (meets(partition, level, w)) return true;
-        return false;
-    }
-
-    // Whether a map of one partition on another is one that moves only nodes which lie in different cells.
-    bool differ_by_automorphism(const Partition& first, const Partition& other) {
-        from.clear(), to.clear();
-        for (int v = 0; v < int(graph.size); v++)
-            if (first.cell[v] != other.cell[v]) from.emplace_back(first.cell[v], v), to.emplace_back(other.cell[v], v);
-        std::sort(from.begin(), from.end());
-        std::sort(to.begin(), to.end());
-        bool possible = true;
-        for (size_t k = 0; possible && k < from.size(); k++) {
-            possible = from[k].first == to[k].first;
-            image[from[k].second] = to[k].second;
-            moved.push_back(from[k].second);
+        for (Part& part : out) {
+            part.key = chosen(graph.colors, part.nodes);
+            std::sort(part.key.begin(), part.key.end());
         }
-        if (possible && is_automorphism()) return true;
-        restore();
-        return false;
-    }
-
-    bool is_automorphism() {
-        for (const int u : moved) {
-            const int w = image[u];
-            const size_t degree = graph.begin[u + 1] - graph.begin[u];
-            if (graph.begin[w + 1] - graph.begin[w] != degree) return false;
-            refiner.spend(degree);
-            carried.clear();
-            for (size_t a = graph.begin[u]; a < graph.begin[u + 1]; a++)
-                carried.push_back({graph.arcs[a].kind, image[graph.arcs[a].head]});
-            std::sort(carried.begin(), carried.end());
-            if (!std::equal(carried.begin(), carried.end(), graph.arcs.begin() + graph.begin[w])) return false;
-        }
-        return true;
-    }
-
-    void restore() {
-        for (const int v : moved) image[v] = v;
-        moved.clear();
-    }
-
-    const Graph& graph;
-    Refiner refiner;
-    std::vector<Partition> partitions;
-    std::vector<int> targets, base, image, moved;
-    std::vector<Trace> traces;
-    std::vector<Graph::Arc> carried;
-    std::vector<std::pair<int, int>> from, to;  // cell, node
-};
-
-// The leaf of the search tree with the least traces, and among those with the least list of arcs. Nodes that
-// automorphisms exchange, with those above them fixed, need not all be followed.
-class Canonical {
-public:
-    using Key = std::vector<std::vector<int>>;
-
-    Canonical(const Graph& graph, const Automorphisms& found)
-        : graph(graph), found(found), refiner(graph), rank(graph.size, int(found.base.size())), moved(found.levels.size()) {
-        for (size_t k = 0; k < found.base.size(); k++) rank[found.base[k]] = int(k);
-        for (size_t g = 0; g < moved.size(); g++)
-            for (int v = 0; v < int(graph.size); v++)
-                if (generator(g)[v] != v) moved[g].push_back(v);
-    }
-
-    std::vector<int64_t> labels() {
-        Partition partition(graph.colors);
-        Trace trace;
-        refiner.refine(partition, partition.starts(), trace);
-        std::vector<size_t> all(found.levels.size());
-        std::iota(all.begin(), all.end(), 0);
-        const std::vector<int> places = best(partition, all).second;
-        return {places.begin(), places.end()};
-    }
-
-private:
-    const int64_t* generator(size_t g) const { return found.generators.data() + g * graph.size; }
-
-    std::pair<Key, std::vector<int>> best(const Partition& partition, const std::vector<size_t>& generators) {
-        const int start = partition.target();
-        if (start < 0) return {{renumbered(partition.place)}, partition.place};
-        Trace least, trace;
-        std::vector<int> children;  // those of the least trace
-        for (const int v : representatives(partition.members(start), generators)) {
-            Partition child = partition;
-            if (!descend(child, v, trace, children.empty() ? Wanted::any : Wanted::at_most, least)) continue;
-            if (trace != least) children.clear();
-            children.push_back(v);
-            least = trace;
-        }
-        std::pair<Key, std::vector<int>> out;
-        for (const int v : children) {
-            Partition child = partition;
-            descend(child, v, trace, Wanted::any, least);
-            std::vector<size_t> fixing;
-            for (const size_t g : generators)
-                if (generator(g)[v] == v) fixing.push_back(g);
-            auto below = best(child, fixing);
-            below.first.push_back(least);
-            if (out.first.empty() || before(below.first, out.first)) out = std::move(below);
-        }
+        std::stable_sort(out.begin(), out.end(), by_key);
         return out;
     }
 
-    // Keys list the arcs first and the traces from the leaf up; those near the root count most.
-    static bool before(const Key& a, const Key& b) {
-        return std::lexicographical_compare(a.rbegin(), a.rend(), b.rbegin(), b.rend());
+    static bool by_key(const Part& a, const Part& b) { return a.key < b.key; }
+
+    // Solve components that may be isomorphic, put them in order, and let those that are be exchanged.
+    void solve_alike(const Graph& graph, const std::vector<int>& names, std::vector<Part>::iterator first,
+                     std::vector<Part>::iterator last, bool ordered) {
+        const bool is_alone = last - first == 1, are_nodes = first->nodes.size() == 1;
+        for (auto part = first; part != last; ++part) {
+            if (are_nodes) {
+                part->all = block(names[part->nodes[0]]);
+                continue;
+            }
+            part->all = solve(subgraph(graph, part->nodes), chosen(names, part->nodes), ordered || !is_alone);
+            if (!is_alone) part->key = renumbered(graph, names, *part);
+        }
+        std::stable_sort(first, last, by_key);
+        for (auto same = first, end = first; same != last; same = end) {
+            std::vector<std::vector<int>> rows;
+            for (; end != last && end->key == same->key; ++end) rows.push_back(end->all);
+            group.add_symmetric(rows);
+        }
     }
 
-    bool descend(Partition& partition, int v, Trace& trace, Wanted wanted, const Trace& other) {
-        refiner.spend(graph.size);
-        return refiner.refine(partition, {partition.individualize(v)}, trace, wanted, other);
+    // Colours and arcs of a component, its nodes numbered in their order.
+    Key renumbered(const Graph& graph, const std::vector<int>& names, const Part& part) {
+        std::map<int, int> node_of;
+        for (const int v : part.nodes) node_of[names[v]] = v;
+        std::vector<int> order;
+        for (const int name : part.all)
+            if (const auto found = node_of.find(name); found != node_of.end()) {
+                local[found->second] = int(order.size());
+                order.push_back(found->second);
+            }
+        Key out;
+        for (const int v : order) {
+            std::vector<Graph::Arc> row(graph.arcs.begin() + graph.begin[v], graph.arcs.begin() + graph.begin[v + 1]);
+            for (auto& [kind, head] : row) head = local[head];
+            std::sort(row.begin(), row.end());
+            out.insert(out.end(), {graph.colors[v], int(row.size())});
+            for (const auto& [kind, head] : row) out.push_back(kind), out.push_back(head);
+        }
+        for (const int v : order) local[v] = -1;
+        return out;
     }
 
-    std::vector<int> renumbered(const std::vector<int>& place) const {
-        std::vector<std::array<int, 3>> out;
-        for (int u = 0; u < int(graph.size); u++)
-            for (size_t a = graph.begin[u]; a < graph.begin[u + 1]; a++)
-                out.push_back({place[u], graph.arcs[a].kind, place[graph.arcs[a].head]});
-        std::sort(out.begin(), out.end());
-        std::vector<int> flat;
-        for (const auto& arc : out) flat.insert(flat.end(), arc.begin(), arc.end());
-        return flat;
-    }
+    // ------------------------------------------------------------------ search
 
-    // One node of each orbit, the first of the base where there is one: its stabilizer is known in full.
-    std::vector<int> representatives(const std::vector<int>& cell, const std::vector<size_t>& generators) {
-        Sets orbits(graph.size);
-        for (const size_t g : generators)
-            for (const int u : moved[g]) orbits.join(u, int(generator(g)[u]));
-        std::map<int, int> chosen;
-        for (const int v : cell) {
-            const auto [entry, is_new] = chosen.try_emplace(orbits.find(v), v);
-            if (!is_new && rank[v] < rank[entry->second]) entry->second = v;
+    std::vector<int> searched(const Graph& graph, const std::vector<int>& names, bool ordered) {
+        const Searched found = search(graph, ordered, budget);
+        std::vector<std::vector<int>> blocks;
+        for (const int name : names) blocks.push_back(block(name));
+        auto& program = group.program;
+        for (const Transversal& t : found.transversals) {
+            group.base.push_back(names[t.base]);
+            group.radices.push_back(int64_t(t.via.size()));
+            group.generators += int64_t(t.permutations.size());
+            program.insert(program.end(), {1, int64_t(t.permutations.size())});
+            for (const Permutation& p : t.permutations) {
+                std::vector<int64_t> moved, images;
+                for (size_t k = 0; k < p.from.size(); k++) {
+                    moved.insert(moved.end(), blocks[p.from[k]].begin(), blocks[p.from[k]].end());
+                    images.insert(images.end(), blocks[p.to[k]].begin(), blocks[p.to[k]].end());
+                }
+                program.push_back(int64_t(moved.size()));
+                program.insert(program.end(), moved.begin(), moved.end());
+                program.insert(program.end(), images.begin(), images.end());
+            }
+            program.push_back(int64_t(t.via.size()));
+            program.insert(program.end(), t.via.begin(), t.via.end());
+            program.insert(program.end(), t.parent.begin(), t.parent.end());
         }
         std::vector<int> out;
-        for (const auto& [root, v] : chosen) out.push_back(v);
+        for (const int v : found.order) out.insert(out.end(), blocks[v].begin(), blocks[v].end());
         return out;
     }
 
-    const Graph& graph;
-    const Automorphisms& found;
-    Refiner refiner;
-    std::vector<int> rank;                // of the nodes of the base: their place in it
-    std::vector<std::vector<int>> moved;  // nodes that each generator moves
+    Budget budget;
+    std::vector<std::vector<int>> held;  // nodes in the block of a node, next to itself
+    std::vector<int> local;              // numbers of nodes, -1 elsewhere: lent to one function at a time
 };
+
+// Reads the factors of a group one after the other.
+struct Factor {
+    bool is_symmetric;
+    int64_t rows = 0, width = 0;
+    const int64_t* nodes = nullptr;  // [rows, width]
+    struct Moves {
+        int64_t count;
+        const int64_t *moved, *images;
+    };
+    std::vector<Moves> permutations;
+    int64_t radix = 0;
+    const int64_t *via = nullptr, *parent = nullptr;
+
+    explicit Factor(const int64_t*& at) : is_symmetric(*at++ == 0) {
+        if (is_symmetric) {
+            rows = *at++, width = *at++, nodes = at;
+            at += rows * width;
+            return;
+        }
+        for (int64_t k = *at++; k > 0; k--) {
+            const int64_t count = *at++;
+            permutations.push_back({count, at, at + count});
+            at += 2 * count;
+        }
+        radix = *at++, via = at, parent = at + radix;
+        at += 2 * radix;
+    }
+
+    // Put the element with these digits before a permutation.
+    void apply(int64_t* permutation, const int64_t*& digits, std::vector<int64_t>& scratch) const {
+        if (is_symmetric) {
+            for (int64_t i = rows - 1; i > 0; i--)
+                if (const int64_t j = i - *digits++; j != i)
+                    for (int64_t k = 0; k < width; k++)
+                        std::swap(permutation[nodes[i * width + k]], permutation[nodes[j * width + k]]);
+            return;
+        }
+        for (int64_t d = *digits++; d > 0; d = parent[d]) {
+            const auto [count, moved, images] = permutations[size_t(via[d])];
+            scratch.resize(size_t(count));
+            for (int64_t k = 0; k < count; k++) scratch[size_t(k)] = permutation[images[k]];
+            for (int64_t k = 0; k < count; k++) permutation[moved[k]] = scratch[size_t(k)];
+        }
+    }
+};
+
+std::vector<Factor> factors(const int64_t* program, size_t length) {
+    std::vector<Factor> out;
+    for (const int64_t *at = program, *end = program + length; at != end;) out.emplace_back(at);
+    return out;
+}
+
+// Orbits of a group, numbered in the order of their first nodes.
+std::vector<int64_t> orbits_of(const Group& group, size_t size) {
+    Sets sets(size);
+    for (const Factor& factor : factors(group.program.data(), group.program.size())) {
+        for (int64_t k = factor.width; k < factor.rows * factor.width; k++)
+            sets.join(int(factor.nodes[k]), int(factor.nodes[k - factor.width]));
+        for (const auto& [count, moved, images] : factor.permutations)
+            for (int64_t k = 0; k < count; k++) sets.join(int(moved[k]), int(images[k]));
+    }
+    std::vector<int64_t> out(size);
+    int64_t count = 0;
+    for (int v = 0; v < int(size); v++) out[v] = sets.find(v) == v ? count++ : out[sets.find(v)];
+    return out;
+}
 
 }  // namespace
 
-Graph::Graph(const int64_t* colors, size_t size, const int64_t* edges, const int64_t* labels, size_t edge_count)
-    : size(size), colors(colors, colors + size), begin(size + 1, 0) {
+Graph::Graph(const int64_t* colors, size_t size, const int64_t* edges, const int64_t* labels, size_t edge_count) {
     const int64_t *source = edges, *target = edges + edge_count;
     std::vector<size_t> order(edge_count);
     std::iota(order.begin(), order.end(), 0);
     std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
         return std::tie(source[a], target[a], labels[a]) < std::tie(source[b], target[b], labels[b]);
     });
-    struct Bundle {
-        int u, v, kind;
-        std::vector<size_t>::const_iterator first, last;
-    };
-    std::vector<Bundle> bundles;  // parallel arcs
-    for (auto first = order.cbegin(), last = first; first != order.cend(); first = last) {
-        while (last != order.cend() && source[*last] == source[*first] && target[*last] == target[*first]) ++last;
-        bundles.push_back({int(source[*first]), int(target[*first]), 0, first, last});
-    }
-    std::vector<Bundle*> by_labels;
-    for (Bundle& bundle : bundles) by_labels.push_back(&bundle);
-    auto less = [&](const Bundle* a, const Bundle* b) {
-        return std::lexicographical_compare(a->first, a->last, b->first, b->last,
-                                            [&](size_t e, size_t f) { return labels[e] < labels[f]; });
-    };
-    std::stable_sort(by_labels.begin(), by_labels.end(), less);
-    for (size_t k = 0; k < by_labels.size(); k++)
-        by_labels[k]->kind = k > 0 && less(by_labels[k - 1], by_labels[k]) ? ++kinds : kinds;
-    kinds++;
-
-    std::vector<std::tuple<int, int, int>> forward;  // kind, u, v
-    for (const Bundle& bundle : bundles) forward.emplace_back(bundle.kind, bundle.u, bundle.v);
-    std::sort(forward.begin(), forward.end());
-    const int forward_kinds = kinds;
-    std::vector<std::vector<Arc>> lists(size);
-    for (size_t first = 0, last = 0; first < forward.size(); first = last) {
-        const int kind = std::get<0>(forward[first]);
-        bool both_ways = true;
-        for (last = first; last < forward.size() && std::get<0>(forward[last]) == kind; last++) {
-            const auto [k, u, v] = forward[last];
-            lists[u].push_back({k, v});
-            both_ways = both_ways && std::binary_search(forward.begin(), forward.end(), std::make_tuple(k, v, u));
+    std::vector<std::pair<int64_t, int64_t>> ends;  // of parallel arcs
+    std::vector<std::vector<int64_t>> bundles;      // their labels
+    for (const size_t e : order) {
+        if (ends.empty() || ends.back() != std::make_pair(source[e], target[e])) {
+            ends.emplace_back(source[e], target[e]);
+            bundles.emplace_back();
         }
-        for (size_t k = first; k < last && !both_ways; k++)
-            lists[std::get<2>(forward[k])].push_back({forward_kinds + kind, std::get<1>(forward[k])});
+        bundles.back().push_back(labels[e]);
     }
-    kinds = 2 * forward_kinds;
-    for (size_t u = 0; u < size; u++) {
-        std::sort(lists[u].begin(), lists[u].end());
-        begin[u] = arcs.size();
-        arcs.insert(arcs.end(), lists[u].begin(), lists[u].end());
+    const std::vector<int> numbers = ranks(bundles);
+    std::vector<Key> loops(size);
+    std::vector<std::array<int, 4>> pairs;  // labels there and back, -1 if there is no arc, and the nodes
+    for (size_t k = 0; k < ends.size(); k++) {
+        const auto [u, v] = ends[k];
+        const auto back = std::lower_bound(ends.begin(), ends.end(), std::make_pair(v, u));
+        const bool is_there = back != ends.end() && *back == std::make_pair(v, u);
+        if (u == v) {
+            loops[u] = {numbers[k]};
+            continue;
+        }
+        pairs.push_back({numbers[k], is_there ? numbers[size_t(back - ends.begin())] : -1, int(u), int(v)});
+        if (!is_there) pairs.push_back({-1, numbers[k], int(v), int(u)});
     }
-    begin[size] = arcs.size();
+    std::sort(pairs.begin(), pairs.end());
+    std::map<std::pair<int, int>, int> kinds;
+    for (const auto& [there, back, u, v] : pairs) kinds.try_emplace({there, back}, int(kinds.size()));
+    for (const auto& [labels, kind] : kinds) reverse.push_back(kinds.at({labels.second, labels.first}));
+
+    begin.assign(size + 1, 0);
+    for (const auto& pair : pairs) begin[size_t(pair[2]) + 1]++;
+    std::partial_sum(begin.begin(), begin.end(), begin.begin());
+    std::vector<size_t> next(begin.begin(), begin.end() - 1);
+    arcs.resize(pairs.size());
+    for (const auto& [there, back, u, v] : pairs) arcs[next[size_t(u)]++] = {kinds.at({there, back}), v};
+
+    std::vector<int64_t> sorted(colors, colors + size);
+    std::sort(sorted.begin(), sorted.end());
+    for (size_t v = 0; v < size; v++)
+        loops[v].insert(loops[v].begin(), int(std::lower_bound(sorted.begin(), sorted.end(), colors[v]) - sorted.begin()));
+    this->colors = ranks(loops);
 }
 
-Automorphisms automorphisms(const Graph& graph) { return Search(graph).run(); }
+void Group::add_symmetric(const std::vector<std::vector<int>>& rows) {
+    if (rows.size() < 2) return;
+    program.insert(program.end(), {0, int64_t(rows.size()), int64_t(rows[0].size())});
+    for (const auto& row : rows) program.insert(program.end(), row.begin(), row.end());
+    for (size_t k = rows.size(); k > 1; k--) radices.push_back(int64_t(k));
+    for (size_t k = 1; k < rows.size(); k++) base.push_back(rows[k][0]);
+    generators += rows.size() > 2 ? 2 : 1;
+}
 
-std::vector<int64_t> canonical_labels(const Graph& graph) {
-    return Canonical(graph, automorphisms(graph)).labels();
+std::vector<int64_t> elements(const int64_t* program, size_t length, size_t nodes, const int64_t* digits, size_t count) {
+    const std::vector<Factor> all = factors(program, length);
+    std::vector<int64_t> out(count * nodes), scratch;
+    for (size_t k = 0; k < count; k++) {
+        int64_t* element = out.data() + k * nodes;
+        std::iota(element, element + nodes, 0);
+        for (const Factor& factor : all) factor.apply(element, digits, scratch);
+    }
+    return out;
+}
+
+std::vector<int64_t> generators(const int64_t* program, size_t length, size_t nodes) {
+    std::vector<int64_t> out;
+    auto add = [&] {
+        out.resize(out.size() + nodes);
+        std::iota(out.end() - int64_t(nodes), out.end(), 0);
+        return out.data() + out.size() - nodes;
+    };
+    for (const Factor& factor : factors(program, length)) {
+        for (int64_t last = 1; last < factor.rows; last += std::max<int64_t>(1, factor.rows - 2)) {  // (0 1), (0 1 ... m-1)
+            int64_t* element = add();
+            for (int64_t i = 0; i <= last; i++)
+                for (int64_t k = 0; k < factor.width; k++)
+                    element[factor.nodes[i * factor.width + k]] = factor.nodes[(i < last ? i + 1 : 0) * factor.width + k];
+        }
+        for (const auto& [count, moved, images] : factor.permutations) {
+            int64_t* element = add();
+            for (int64_t k = 0; k < count; k++) element[moved[k]] = images[k];
+        }
+    }
+    return out;
+}
+
+Automorphisms automorphisms(const Graph& graph, bool canonical) {
+    std::vector<int> names(graph.size());
+    std::iota(names.begin(), names.end(), 0);
+    Solver solver(graph.size());
+    const std::vector<int> order = solver.solve(graph, names, canonical);
+    Automorphisms out{std::move(solver.group), {}, std::vector<int64_t>(graph.size())};
+    out.orbits = orbits_of(out.group, graph.size());
+    for (size_t k = 0; k < order.size(); k++) out.labels[size_t(order[k])] = int64_t(k);
+    return out;
 }

@@ -154,24 +154,50 @@ PyObject* name(PyObject* args) {
     return PyUnicode_FromString(point_group_name(copied, tolerance).c_str());
 }
 
-Graph parse_graph(PyObject* args) {
+std::pair<Graph, bool> parse_graph(PyObject* args) {
     PyObject *node_colors, *edge_index, *edge_labels;
-    if (!PyArg_ParseTuple(args, "OOO", &node_colors, &edge_index, &edge_labels)) throw PythonError{};
+    int canonical;
+    if (!PyArg_ParseTuple(args, "OOOp", &node_colors, &edge_index, &edge_labels, &canonical)) throw PythonError{};
     const Array<int64_t> colors(node_colors), edges(edge_index), labels(edge_labels);
     edges.require(2 * labels.size());
     const int64_t size = int64_t(colors.size());
     if (!std::all_of(edges.data(), edges.data() + edges.size(), [&](int64_t v) { return 0 <= v && v < size; }))
         throw std::invalid_argument("edge_index must be [2, E] with nodes from 0 to " + std::to_string(size - 1));
-    return Graph(colors.data(), colors.size(), edges.data(), labels.data(), labels.size());
+    return {Graph(colors.data(), colors.size(), edges.data(), labels.data(), labels.size()), canonical != 0};
 }
 
+struct Released {  // lets other Python threads run
+    PyThreadState* state = PyEval_SaveThread();
+    ~Released() { PyEval_RestoreThread(state); }
+};
+
+// Program, radices and base of the group, number of its generators, orbits, and labels.
 PyObject* graph_automorphisms(PyObject* args) {
-    const Automorphisms found = automorphisms(parse_graph(args));
-    return PyTuple_Pack(5, bytes(found.generators).ptr, bytes(found.levels).ptr, bytes(found.base).ptr,
-                        bytes(found.orbit_lengths).ptr, bytes(found.orbits).ptr);
+    const auto [graph, canonical] = parse_graph(args);
+    const Automorphisms found = [&, &graph = graph, canonical = canonical] {
+        const Released released;
+        return automorphisms(graph, canonical);
+    }();
+    const Object count(PyLong_FromLongLong(found.group.generators));
+    return PyTuple_Pack(6, bytes(found.group.program).ptr, bytes(found.group.radices).ptr, bytes(found.group.base).ptr,
+                        count.ptr, bytes(found.orbits).ptr, bytes(found.labels).ptr);
 }
 
-PyObject* graph_labels(PyObject* args) { return bytes(canonical_labels(parse_graph(args))).release(); }
+PyObject* group_elements(PyObject* args) {
+    PyObject *program, *digits;
+    Py_ssize_t nodes, count;
+    if (!PyArg_ParseTuple(args, "OnOn", &program, &nodes, &digits, &count)) throw PythonError{};
+    const Array<int64_t> p(program), d(digits);
+    return bytes(elements(p.data(), p.size(), size_t(nodes), d.data(), size_t(count))).release();
+}
+
+PyObject* group_generators(PyObject* args) {
+    PyObject* program;
+    Py_ssize_t nodes;
+    if (!PyArg_ParseTuple(args, "On", &program, &nodes)) throw PythonError{};
+    const Array<int64_t> p(program);
+    return bytes(generators(p.data(), p.size(), size_t(nodes))).release();
+}
 
 // Turns C++ exceptions into Python's.
 template <PyObject* (*function)(PyObject*)>
@@ -189,7 +215,8 @@ PyObject* guarded(PyObject*, PyObject* args) {
 
 PyMethodDef methods[] = {
     {"automorphisms", guarded<graph_automorphisms>, METH_VARARGS, nullptr},
-    {"canonical_labels", guarded<graph_labels>, METH_VARARGS, nullptr},
+    {"group_elements", guarded<group_elements>, METH_VARARGS, nullptr},
+    {"group_generators", guarded<group_generators>, METH_VARARGS, nullptr},
     {"measure", guarded<measure>, METH_VARARGS, nullptr},
     {"molecule", guarded<molecule>, METH_VARARGS, nullptr},
     {"molecule_levels", guarded<molecule_levels>, METH_VARARGS, nullptr},

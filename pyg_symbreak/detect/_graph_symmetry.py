@@ -27,24 +27,49 @@ def describe_order(order: int | float) -> str:
 
 
 class PermutationGroup:
-    """A group of permutations of nodes, given by strong generators.
+    """A group of permutations of nodes, as a product of factors: each element is one product of theirs.
 
-    Attributes
-    ----------
-    generators : Tensor
-        long [k, N]; ``generators[a, i]`` is the node onto which a carries i. None (k = 0) for the trivial group.
-    order : int
-        Number of elements, exact.
-    base : Tensor
-        long [m]: only the identity leaves all of these nodes where they are.
+    The factors are of two kinds, all permutations of like blocks of nodes, and transversals of a base. They are found
+    and multiplied in ``csrc/graph.h``, which says how they are stored.
     """
 
-    def __init__(self, generators: Tensor, levels: Tensor, base: Tensor, orbit_lengths: Tensor) -> None:
-        self.generators = generators
-        self.order = math.prod(orbit_lengths.tolist())
-        self.base = base
-        self._levels = levels
-        self._size = generators.shape[1]
+    def __init__(self, size: int, program: np.ndarray, radices: np.ndarray, base: np.ndarray, generators: int) -> None:
+        self._size = size
+        self._program = program
+        self._radices = radices
+        self._base = base
+        self._generators = generators
+
+    @cached_property
+    def order(self) -> int:
+        """Number of elements, exact."""
+        factors: list[int] = self._radices.tolist()
+        while len(factors) > 1:  # in pairs: the numbers multiplied are of like length
+            factors = [math.prod(factors[k : k + 2]) for k in range(0, len(factors), 2)]
+        return math.prod(factors)
+
+    @property
+    def base(self) -> Tensor:
+        """Nodes, long [m]: only the identity leaves all of them where they are."""
+        return torch.from_numpy(self._base)
+
+    @cached_property
+    def generators(self) -> Tensor:
+        """Elements that generate all, long [k, N]; ``generators[a, i]`` is the node onto which a carries i.
+
+        None (k = 0) for the trivial group.
+
+        Raises
+        ------
+        ValueError
+            There are too many.
+        """
+        if self._generators * self._size > LISTED:
+            raise ValueError(
+                f"the group has {self._generators} generators on {self._size} nodes, too many to list: use its orbits, "
+                "or sample()"
+            )
+        return torch.from_numpy(_array(_native.group_generators(self._program, self._size))).view(-1, self._size)
 
     @cached_property
     def elements(self) -> Tensor:
@@ -60,11 +85,8 @@ class PermutationGroup:
                 f"the group has {describe_order(self.order)} elements on {self._size} nodes, too many to list: "
                 "use its generators, orbits, or sample()"
             )
-        elements = torch.arange(self._size)[None]
-        for via, parent in reversed(self._trees):
-            transversal = self._times(torch.arange(self._size).expand(len(via), -1), via, parent, np.arange(len(via)))
-            elements = transversal[:, elements].reshape(-1, self._size)
-        return elements
+        digits = np.indices(self._radices.tolist(), dtype=np.int64).reshape(len(self._radices), self.order).T
+        return self._elements(digits)
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Random elements, independent and all equally likely.
@@ -79,42 +101,17 @@ class PermutationGroup:
         Tensor
             long [count, N].
         """
-        drawn = torch.arange(self._size).expand(count, -1)
-        for via, parent in self._trees:
-            drawn = self._times(drawn, via, parent, torch.randint(len(via), (count,), generator=generator).numpy())
-        return drawn.clone()
+        uniform = torch.rand(count, len(self._radices), generator=generator, dtype=torch.float64).numpy()
+        return self._elements((uniform * self._radices).astype(np.int64))
 
-    @cached_property
-    def _trees(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each base node the tree of its orbit under the elements that fix the base nodes before it.
+    def _elements(self, digits: np.ndarray) -> Tensor:
+        """The elements [n, N] with these digits [n, number of radices]."""
+        found = _native.group_elements(self._program, self._size, np.ascontiguousarray(digits), len(digits))
+        return torch.from_numpy(_array(found)).view(-1, self._size)
 
-        Of the nodes of the orbit, the base node first: the number of the generator that leads to it, and the place in
-        the orbit of the node that it leads from.
-        """
-        generators, levels = self.generators.numpy(), self._levels.numpy()
-        trees = []
-        for level, b in enumerate(self.base.tolist()):
-            usable = np.flatnonzero(levels >= level)
-            place = np.full(self._size, -1)
-            place[b], frontier = 0, np.array([b])
-            via, parent = [np.array([len(generators)])], [np.array([0])]
-            while len(frontier):
-                new, first = np.unique(generators[np.ix_(usable, frontier)], return_index=True)
-                new, first = new[place[new] < 0], first[place[new] < 0]
-                via.append(usable[first // len(frontier)])
-                parent.append(place[frontier[first % len(frontier)]])
-                place[new] = place.max() + 1 + np.arange(len(new))
-                frontier = new
-            trees.append((np.concatenate(via), np.concatenate(parent)))
-        return trees
-
-    def _times(self, permutations: Tensor, via: np.ndarray, parent: np.ndarray, places: np.ndarray) -> Tensor:
-        """Permutations [n, N], each after the element that carries a base node to a place [n] in its orbit."""
-        steps = torch.cat([self.generators, torch.arange(self._size)[None]])
-        while places.any():
-            permutations = permutations.gather(1, steps[via[places]])
-            places = parent[places]
-        return permutations
+    def __getstate__(self) -> dict:
+        """What is stored: not what was derived."""
+        return {name: value for name, value in vars(self).items() if name.startswith("_")}
 
     def __getstate__(self) -> dict[str, Any]:
         """Save what cannot be derived from the rest."""
@@ -124,8 +121,8 @@ class PermutationGroup:
         self.__dict__.update(with_tensors(state))
 
     def __repr__(self) -> str:
-        order, generators = describe_order(self.order), len(self.generators)
-        return f"{type(self).__name__}(order={order}, nodes={self._size}, generators={generators})"
+        order = describe_order(self.order)
+        return f"{type(self).__name__}(order={order}, nodes={self._size}, generators={self._generators})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +138,13 @@ class GraphSymmetry:
     """
 
     group: PermutationGroup
-    orbits: Tensor
     graph: Graph
+    _orbits: np.ndarray
+
+    @property
+    def orbits(self) -> Tensor:
+        """Number of the orbit that each node is in, long [N], from 0 in the order of their first nodes."""
+        return torch.from_numpy(self._orbits)
 
     @property
     def order(self) -> int:
@@ -152,20 +154,24 @@ class GraphSymmetry:
     @property
     def num_nodes(self) -> int:
         """Number of nodes."""
-        return len(self.orbits)
+        return len(self._orbits)
 
     @property
     def permutations(self) -> Tensor:
         """All automorphisms, long [order, N], the identity first; a ValueError if they are too many."""
         return self.group.elements
 
-    @cached_property
+    @property
     def canonical_labels(self) -> Tensor:
         """Long [N]: a new number for each node, such that isomorphic graphs become the same graph.
 
         Colors count by rank: graphs are comparable if the same values of the features occur in both.
         """
-        return torch.frombuffer(_native.canonical_labels(*self.graph), dtype=torch.long)
+        return torch.from_numpy(self._labels)
+
+    @cached_property
+    def _labels(self) -> np.ndarray:
+        return _array(_native.automorphisms(*self.graph, True)[-1])
 
     def site_symmetry(self, node: int) -> PermutationGroup:
         """Automorphisms that leave the node where it is.
@@ -236,8 +242,11 @@ def read_graph(data: Data, features: Features) -> Graph:
 
 
 def _automorphisms(graph: Graph) -> GraphSymmetry:
-    """Search for the automorphisms; it is compiled, see ``csrc/graph.cpp``."""
-    found = [torch.from_numpy(np.frombuffer(part, dtype=np.int64)) for part in _native.automorphisms(*graph)]
-    generators, levels, base, orbit_lengths, orbits = found
-    group = PermutationGroup(generators.view(-1, len(orbits)), levels, base, orbit_lengths)
-    return GraphSymmetry(group, orbits, graph)
+    """Search for the automorphisms; it is compiled, see ``csrc/graph.h``."""
+    program, radices, base, generators, orbits, _ = _native.automorphisms(*graph, False)
+    group = PermutationGroup(len(graph[0]), _array(program), _array(radices), _array(base), generators)
+    return GraphSymmetry(group, graph, _array(orbits))
+
+
+def _array(buffer: bytearray) -> np.ndarray:
+    return np.frombuffer(buffer, dtype=np.int64)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import pickle
 
 import networkx as nx
 import numpy as np
@@ -47,7 +48,23 @@ KNOWN = {
     "Frucht": (nx.frucht_graph(), 1, 12),
     "two squares": (nx.disjoint_union(nx.cycle_graph(4), nx.cycle_graph(4)), 128, 1),
     "one node": (nx.empty_graph(1), 1, 1),
+    "star": (nx.star_graph(300), math.factorial(300), 2),
+    "Kneser 7, 3": (nx.kneser_graph(7, 3), math.factorial(7), 1),
+    "rook 4 x 4": (nx.line_graph(nx.complete_bipartite_graph(4, 4)), 1152, 1),
+    "rook 5 x 7": (nx.line_graph(nx.complete_bipartite_graph(5, 7)), math.factorial(5) * math.factorial(7), 1),
+    "three Petersens and two cubes": (
+        nx.disjoint_union_all([nx.petersen_graph()] * 3 + [nx.hypercube_graph(3)] * 2),
+        120**3 * 6 * 48**2 * 2,
+        2,
+    ),
+    "no Petersen touches another": (nx.complement(nx.disjoint_union_all([nx.petersen_graph()] * 2)), 120**2 * 2, 1),
+    "ring of twins": (nx.lexicographic_product(nx.cycle_graph(7), nx.empty_graph(3)), 14 * 6**7, 1),
+    "ring of triangles": (nx.lexicographic_product(nx.cycle_graph(7), nx.complete_graph(3)), 14 * 6**7, 1),
+    "ring with pairs of leaves": (nx.corona_product(nx.cycle_graph(5), nx.empty_graph(2)), 10 * 2**5, 2),
+    "rooted Petersens": (nx.corona_product(nx.path_graph(3), nx.petersen_graph()), 120**3 * 2, 4),
+    "cycle of 100": (nx.cycle_graph(100), 200, 1),
 }
+"""Name, graph, order of the group and number of orbits."""
 
 
 @pytest.mark.parametrize("name", KNOWN)
@@ -135,6 +152,124 @@ def test_against_all_permutations(directed, features):
         assert renumbered[0] == renumbered[1]
 
 
+def test_all_graphs_up_to_seven_nodes():
+    """Their forms tell the isomorphism classes apart, 1 + 2 + 4 + 11 + 34 + 156 + 1044, and do not depend on names.
+
+    The number of labelled graphs on n nodes, the sum of n! / order over the classes, is 2^(n (n - 1) / 2).
+    """
+    rng = np.random.default_rng(0)
+    forms, labelled = set(), dict.fromkeys(range(1, 8), 0)
+    for graph in nx.graph_atlas_g()[1:]:
+        data = data_of(graph)
+        found = detect_symmetry(data)
+        labelled[len(graph)] += math.factorial(len(graph)) // found.order
+        assert torch.equal(torch.sort(found.canonical_labels).values, torch.arange(len(graph)))
+        form = arcs_of(found.canonical_labels[data.edge_index])
+        shuffle = torch.tensor(rng.permutation(len(graph)))
+        moved = Data(edge_index=shuffle[data.edge_index], num_nodes=len(graph))
+        assert arcs_of(detect_symmetry(moved).canonical_labels[moved.edge_index]) == form
+        forms.add((len(graph), *form))
+    assert len(forms) == 1252
+    assert labelled == {n: 2 ** (n * (n - 1) // 2) for n in range(1, 8)}
+
+
+def random_parts(rng: np.random.Generator, depth: int = 3) -> nx.Graph:
+    """A graph put together from like and unlike parts, with leaves and twins."""
+    size, seed = int(rng.integers(2, 8)), int(rng.integers(2**31))
+    kind = rng.integers(8) if depth else rng.integers(3)
+    if kind == 0:
+        return nx.gnp_random_graph(size, rng.random(), seed=seed)
+    if kind == 1:
+        return nx.random_labeled_tree(2 * size, seed=seed)
+    if kind == 2:
+        return nx.random_regular_graph(3, 2 * size, seed=seed)
+    part = nx.convert_node_labels_to_integers(random_parts(rng, depth - 1))
+    if kind == 3:
+        return nx.complement(part)
+    if kind == 4:
+        return nx.disjoint_union(part, part)
+    if kind == 5:
+        return nx.disjoint_union(part, random_parts(rng, depth - 1))
+    if kind == 6:
+        return nx.lexicographic_product(part, nx.empty_graph(2))
+    part.add_edges_from((v, f"leaf {i} of {v}") for v in list(part) for i in range(rng.integers(3)))
+    return part
+
+
+def test_graphs_of_parts():
+    """Orders follow from stabilizers, found in another way; elements are automorphisms, forms are the same."""
+    rng = np.random.default_rng(0)
+    for _ in range(120):
+        data = data_of(random_parts(rng))
+        found = detect_symmetry(data)
+        node = int(rng.integers(data.num_nodes))
+        assert found.order == found.site_symmetry(node).order * int((found.orbits == found.orbits[node]).sum())
+        for g in [*found.group.generators, *found.group.sample(3, torch.Generator().manual_seed(0))]:
+            assert arcs_of(g[data.edge_index]) == arcs_of(data.edge_index)
+        fixed = found.group.generators[:, found.group.base]
+        assert not (fixed == found.group.base).all(1).any()
+        shuffle = torch.tensor(rng.permutation(data.num_nodes))
+        moved = detect_symmetry(Data(edge_index=shuffle[data.edge_index], num_nodes=data.num_nodes))
+        assert torch.equal(
+            moved.orbits[shuffle][:, None] == moved.orbits[shuffle], found.orbits[:, None] == found.orbits
+        )
+        renumbered = moved.canonical_labels[shuffle[data.edge_index]]
+        assert arcs_of(renumbered) == arcs_of(found.canonical_labels[data.edge_index])
+
+
+LARGE = {
+    "star": (lambda: nx.star_graph(20_000), math.factorial(20_000), 2),
+    "binary tree": (lambda: nx.balanced_tree(2, 13), 2**8191, 14),
+    "path": (lambda: nx.path_graph(20_001), 2, 10_001),
+    "ring": (lambda: nx.cycle_graph(5_000), 10_000, 1),
+    "no edges": (lambda: nx.empty_graph(20_000), math.factorial(20_000), 1),
+    "3-regular": (lambda: nx.random_regular_graph(3, 6_000, seed=0), 1, 6_000),
+    "prism": (lambda: nx.circular_ladder_graph(2_000), 8_000, 1),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_graphs(name):
+    make, order, orbits = LARGE[name]
+    data = data_of(make())
+    found = detect_symmetry(data)
+    assert found.order == order
+    assert int(found.orbits.max()) + 1 == orbits
+    arcs = torch.sort(data.edge_index[0] * data.num_nodes + data.edge_index[1]).values
+    for g in found.group.sample(2, torch.Generator().manual_seed(0)):
+        moved = g[data.edge_index]
+        assert torch.equal(torch.sort(moved[0] * data.num_nodes + moved[1]).values, arcs)
+    assert torch.equal(torch.sort(found.canonical_labels).values, torch.arange(data.num_nodes))
+
+
+@pytest.mark.parametrize("name", ["Petersen", "star of stars", "cube", "two triangles"])
+def test_samples_of_all_factors_are_uniform(name):
+    star_of_stars = nx.balanced_tree(2, 2)
+    graph = {
+        "Petersen": nx.petersen_graph(),
+        "star of stars": star_of_stars,
+        "cube": nx.hypercube_graph(3),
+        "two triangles": nx.disjoint_union(nx.cycle_graph(3), nx.cycle_graph(3)),
+    }[name]
+    group = detect_symmetry(data_of(graph)).group
+    assert len(torch.unique(group.elements, dim=0)) == len(group.elements) == group.order
+    drawn = group.sample(100 * group.order, torch.Generator().manual_seed(1))
+    counts = torch.unique(drawn, dim=0, return_counts=True)[1].double()
+    assert len(counts) == group.order
+    freedom = group.order - 1
+    assert abs(float(((counts - 100) ** 2 / 100).sum()) - freedom) < 5 * math.sqrt(2 * freedom)
+
+
+def test_symmetries_are_stored_without_tensors():
+    found = detect_symmetry(data_of(nx.petersen_graph()))
+    _ = found.canonical_labels, found.permutations, found.group.generators
+    loaded = pickle.loads(pickle.dumps(found))
+    assert loaded.order == 120
+    for name in ("orbits", "canonical_labels", "permutations"):
+        assert torch.equal(getattr(loaded, name), getattr(found, name))
+    assert b"torch" not in pickle.dumps(found)
+
+
 def test_directed_cycle_has_no_reflections():
     ring = torch.stack([torch.arange(6), (torch.arange(6) + 1) % 6])
     assert detect_symmetry(Data(edge_index=ring, num_nodes=6)).order == 6
@@ -198,8 +333,12 @@ def test_long_lists_are_refused():
     with pytest.raises(ValueError, match="too many to list"):
         _ = found.permutations
     assert "10^18.4" in repr(found)
-    with pytest.raises(ValueError, match="too many automorphisms"):
-        detect_symmetry(Data(edge_index=torch.zeros(2, 0, dtype=torch.long), num_nodes=20000))
+    paths = detect_symmetry(data_of(nx.disjoint_union_all([nx.path_graph(n) for n in range(2, 200)])))
+    assert paths.order == 2**198
+    spider = nx.Graph((f"{i}", f"{i} {j}") for i in range(6_000) for j in range(2))
+    spider.add_edges_from(("centre", f"{i}") for i in range(6_000))
+    with pytest.raises(ValueError, match="generators on 18001 nodes, too many to list"):
+        _ = detect_symmetry(data_of(spider)).group.generators
 
 
 def test_bad_graphs_are_refused():
