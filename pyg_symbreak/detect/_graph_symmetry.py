@@ -12,7 +12,6 @@ from torch_geometric.data import Data
 
 from pyg_symbreak import _native
 from pyg_symbreak.detect._input import Features, feature, invariant_names, number_rows
-from pyg_symbreak.detect._symmetry import with_arrays, with_tensors
 
 Graph = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Colors of nodes [N], arcs [2, E], labels of arcs [E], all long."""
@@ -109,16 +108,9 @@ class PermutationGroup:
         found = _native.group_elements(self._program, self._size, np.ascontiguousarray(digits), len(digits))
         return torch.from_numpy(_array(found)).view(-1, self._size)
 
-    def __getstate__(self) -> dict:
-        """What is stored: not what was derived."""
-        return {name: value for name, value in vars(self).items() if name.startswith("_")}
-
     def __getstate__(self) -> dict[str, Any]:
         """Save what cannot be derived from the rest."""
-        return with_arrays({k: v for k, v in self.__dict__.items() if k not in ("elements", "_trees")})
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(with_tensors(state))
+        return {name: value for name, value in vars(self).items() if name.startswith("_")}
 
     def __repr__(self) -> str:
         order = describe_order(self.order)
@@ -187,13 +179,6 @@ class GraphSymmetry:
         colors = colors.copy()
         colors[node] = colors.max() + 1
         return _automorphisms((colors, edges, labels)).group
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Save what cannot be derived from the rest."""
-        return {"group": self.group, "orbits": self.orbits.numpy(), "graph": self.graph}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(with_tensors(state))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.group!r}, orbits={int(self.orbits.max()) + 1})"
