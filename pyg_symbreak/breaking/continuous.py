@@ -7,10 +7,11 @@ from functools import cache
 
 import numpy as np
 
-from pyg_symbreak.groups import FiniteGroup, PointGroup, axis_and_angle, rotation, structure
+from pyg_symbreak.groups import FiniteGroup, PointGroup, axis_and_angle, rotation
 
 from .objects import (
     Candidate,
+    NoObjectError,
     Solution,
     axial_stabilizer,
     cost,
@@ -70,9 +71,8 @@ def _keeps_connected_part(s: PointGroup, k: PointGroup, n: PointGroup) -> bool:
     """Whether K holds S ∩ N⁰, N⁰ the identity component of N; exactly then a finite exact set exists."""
     if s.dimension:
         return k.dimension == s.dimension
-    proper = [m for m in s.matrices if np.linalg.det(m) > 0]
-    inside = [m for m in proper if n.dimension == 3 or abs(m[2, 2] - 1) < 1e-6]
-    return all(k.contains(m) for m in inside)
+    inside = (np.linalg.det(s.matrices) > 0) & ((n.dimension == 3) | (s.matrices[:, 2, 2] > 1 - 1e-6))
+    return bool(k.holds(s.matrices[inside]).all())
 
 
 def _component_of(m: np.ndarray, n: PointGroup) -> int:
@@ -111,31 +111,37 @@ def _lift(components: np.ndarray, s: PointGroup, n: PointGroup) -> np.ndarray:
 
 
 def _circles(n: PointGroup, s: PointGroup, k: PointGroup) -> list[Solution]:
-    """Continuous sets for C_n, C_nh, S_2n: orbits of D_∞h that keep K exactly, fewest circles first."""
-    order = max(_turns_about_z(s), 2)
-    frame = structure(f"D{2 * order}h")
-    group, elements = frame.group, frame.elements
-    plain = PointGroup(f"D{2 * order}h")
+    """Continuous sets for C_n, C_nh, S_2n: orbits of N that keep K exactly, in fewest circles, one for each class of H.
+
+    The circles are the components of N over those that H reaches.
+    """
+    plain = PointGroup(f"D{2 * max(_turns_about_z(s), 2)}h")
+    group, elements = plain.finite_group, plain.matrices
+    proper = np.linalg.det(elements) > 0
+    inside = np.flatnonzero(proper | (n.schoenflies == "Dinfh"))
     s_in, k_in = plain.indices_of(s), plain.indices_of(k)
-    others = elements[sorted(set(s_in) - set(k_in))]
-    fitting = []
-    for members in group.subgroup_classes:
-        h = list(members[0])
-        if set(h) & set(s_in) == set(k_in) and (n.schoenflies == "Dinfh" or np.linalg.det(elements[h]).min() > 0):
-            reached = len({_component_of(m, n) for m in elements[h]})
-            fitting.append((len(n.components) // reached, h))
-    fewest = min(circles for circles, _ in fitting)
-    solutions = []
-    for circles, h in fitting:
-        if circles == fewest:
-            complement = PointGroup.from_matrices(elements[h])
-            candidate = lowest_object(complement, others)
-            solutions.append(Solution(candidate, complement, None, n, False, math.inf))
-    return [min(solutions, key=lambda x: (cost(x.candidate.terms), x.candidate.terms))]
+    fitting = [list(h) for h in group.avoiding_subgroups(inside.tolist(), s_in, k_in)]
+    reached = [len(np.unique(2 * proper[h] + (elements[h, 2, 2] > 0))) for h in fitting]
+    others = elements[group.transversal(k_in, s_in)[1:]]
+    solutions: dict[tuple[str, bool], Solution] = {}
+    without: list[NoObjectError] = []
+    for h, components in zip(fitting, reached, strict=True):
+        complement = PointGroup.of_exact(elements[h])
+        kind = complement.schoenflies, abs(complement.axis[2]) > 0.5  # what N tells apart
+        if components == max(reached) and kind not in solutions:
+            try:
+                candidate = lowest_object(complement, others)
+            except NoObjectError as error:
+                without.append(error)
+                continue
+            solutions[kind] = Solution(candidate, complement, None, n, False, math.inf)
+    if not solutions:
+        raise without[0]
+    return sorted(solutions.values(), key=lambda x: (cost(x.candidate.terms), x.candidate.terms))
 
 
 def _turns_about_z(group: PointGroup) -> int:
-    return sum(1 for m in group.matrices if np.linalg.det(m) > 0 and m[2, 2] > 1 - 1e-6)
+    return int(((np.linalg.det(group.matrices) > 0) & (group.matrices[:, 2, 2] > 1 - 1e-6)).sum())
 
 
 def _homogeneous_solutions(n: PointGroup, s: PointGroup, k: PointGroup) -> list[Solution]:
@@ -177,12 +183,12 @@ def _axial_complements(n: PointGroup, s: PointGroup, k: PointGroup) -> list[Poin
     orientation of K.
     """
     name = f"D{4 * _turns_about_z(k)}h"
-    frame, plain = structure(name), PointGroup(name)
-    inside = [i for i, m in enumerate(frame.elements) if n.contains(m)]
-    s_in = [i for i in inside if s.contains(frame.elements[i])]
+    plain = PointGroup(name)
+    inside = np.flatnonzero(n.holds(plain.matrices)).tolist()
+    s_in = np.flatnonzero(n.holds(plain.matrices) & s.holds(plain.matrices)).tolist()
     found: list[PointGroup] = []
-    for indices in frame.group.complements(inside, s_in, plain.indices_of(k)):
-        h = PointGroup.from_matrices(frame.elements[list(indices)])
+    for indices in plain.finite_group.complements(inside, s_in, plain.indices_of(k)):
+        h = PointGroup.of_exact(plain.matrices[list(indices)])
         if not _horizontal_axes(k):  # then K stays the same under rotations about z
             h = h.rotated(_upright(h, 1).T)
         if h not in found:

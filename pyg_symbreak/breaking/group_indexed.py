@@ -18,10 +18,10 @@ from e3nn import o3
 from torch_geometric.data import Data
 
 from pyg_symbreak.detect import Features, GraphSymmetry, Symmetry
-from pyg_symbreak.groups import PointGroup, irreps_matrices, parent_group, require_inside, structure
+from pyg_symbreak.groups import PointGroup, irreps_matrices, parent_group, require_inside
 
 from .continuous import continuous_solutions
-from .objects import Solution, cost, lowest_object
+from .objects import NoObjectError, Solution, cost, lowest_object
 from .protocol import Level, describe, require_keep, require_point_group
 
 __all__ = ["BreakingSet", "GroupIndexed", "breaking_set", "breaking_sets"]
@@ -118,7 +118,7 @@ class BreakingSet:
     complement: PointGroup
     _first: np.ndarray
     _motions: np.ndarray | None
-    _normalizer: PointGroup
+    _normalizer: PointGroup | None  # of a continuous set: it is an orbit of this group
     level: Level = "graph"
 
     @property
@@ -160,6 +160,7 @@ class BreakingSet:
         """Objects drawn independently and uniformly, float64 [n, irreps.dim]; continuous sets too."""
         if self._motions is not None:
             return self.objects[torch.randint(len(self._motions), (n,), generator=generator)]
+        assert self._normalizer is not None
         seed = int(torch.randint(2**62, (), generator=generator))
         numbers = np.random.default_rng(seed)
         elements = np.array([self._normalizer.random_element(numbers) for _ in range(n)]).reshape(n, 3, 3)
@@ -220,8 +221,8 @@ def breaking_set(
     Raises
     ------
     ValueError
-        ``keep`` is not a subgroup of ``group`` or a label with several meanings (they are listed), or ``group`` is
-        not contained in ``parent``.
+        ``keep`` is not a subgroup of ``group`` or a label with several meanings (they are listed), ``group`` is not
+        contained in ``parent``, or only irreps above l = 60 have objects (an axis of higher order is kept in part).
 
     Examples
     --------
@@ -240,6 +241,8 @@ def breaking_sets(
     group: PointGroup, keep: PointGroup | str | None = None, parent: str | PointGroup = "O3"
 ) -> list[BreakingSet]:
     """The inequivalent choices of smallest sets, one for each class of stabilizers H, lowest irreps first.
+
+    Stabilizers that have no object up to l = 60 are left out: those of axes of higher order.
 
     Parameters, and errors, as in `breaking_set`.
     """
@@ -283,32 +286,46 @@ def _inside_finite(group: PointGroup, keep: PointGroup, ambient: PointGroup, par
     Pairs (S, K) that the ambient group maps on each other get images of one and the same set, which makes the
     assignment of sets to symmetries equivariant.
     """
-    engine = structure(ambient.schoenflies)
     upright = ambient.frame.T
-    plain = PointGroup(ambient.schoenflies)
+    plain = _upright(ambient.schoenflies)
     s = plain.indices_of(group.rotated(upright))
     k = plain.indices_of(keep.rotated(upright))
-    mover, s0, k0 = engine.group.first_conjugate(s, k)
-    move = ambient.frame @ engine.elements[mover].T
+    mover, s0, k0 = _first_conjugate(ambient.schoenflies, s, k)
+    move = ambient.frame @ plain.matrices[mover].T
     return [_placed(x, move, group, keep, parent) for x in _finite_solutions(ambient.schoenflies, s0, k0)]
 
 
 @cache
+def _upright(name: str) -> PointGroup:
+    return PointGroup(name)
+
+
+@cache
+def _first_conjugate(
+    ambient: str, s: tuple[int, ...], k: tuple[int, ...]
+) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+    return _upright(ambient).finite_group.first_conjugate(s, k)
+
+
+@cache
 def _finite_solutions(ambient: str, s: tuple[int, ...], k: tuple[int, ...]) -> list[Solution]:
-    engine = structure(ambient)
-    group, elements = engine.group, engine.elements
+    group, elements = _upright(ambient).finite_group, _upright(ambient).matrices
     n = group.generalized_normalizer(s, k)
     stabilizers = group.largest_avoiding_subgroups(n, s, k)
     ideal = len(stabilizers[0]) * len(s) == len(n) * len(k)
-    normalizer = PointGroup.from_matrices(elements[list(n)])
-    solutions = []
+    solutions, without = [], []
     for h in stabilizers:
-        complement = PointGroup.from_matrices(elements[list(h)])
-        others = sorted(set(n) - set(h))
-        candidate = lowest_object(complement, elements[others])
+        complement = PointGroup.of_exact(elements[list(h)])
         motions = elements[group.transversal(h, s if ideal else n)]
+        try:
+            candidate = lowest_object(complement, motions[1:])
+        except NoObjectError as error:
+            without.append(error)
+            continue
         degeneracy = len(motions) * len(k) / len(s)
-        solutions.append(Solution(candidate, complement, motions, normalizer, ideal, degeneracy))
+        solutions.append(Solution(candidate, complement, motions, None, ideal, degeneracy))
+    if not solutions:
+        raise without[0]
     return sorted(solutions, key=lambda x: cost(x.candidate.terms))
 
 
@@ -324,5 +341,5 @@ def _placed(x: Solution, move: np.ndarray, group: PointGroup, keep: PointGroup, 
         complement=x.complement.rotated(move),
         _first=irreps_matrices(irreps, move[None])[0] @ x.candidate.vector,
         _motions=None if x.motions is None else move @ x.motions @ move.T,
-        _normalizer=x.normalizer.rotated(move),
+        _normalizer=None if x.normalizer is None else x.normalizer.rotated(move),
     )

@@ -15,6 +15,7 @@ from pyg_symbreak.groups import PointGroup, irreps_matrices, rotation
 
 __all__ = [
     "Candidate",
+    "NoObjectError",
     "Solution",
     "axial_stabilizer",
     "fixed_vectors",
@@ -45,14 +46,18 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """A set in the standard orientation of the ambient group."""
+    """A set in the standard orientation of the ambient group; a continuous one is an orbit of the normalizer."""
 
     candidate: Candidate
     complement: PointGroup
     motions: np.ndarray | None
-    normalizer: PointGroup
+    normalizer: PointGroup | None
     ideal: bool
     degeneracy: float
+
+
+class NoObjectError(ValueError):
+    """A stabilizer has no object in irreps that are low enough to be of use."""
 
 
 def irreps_of(terms: tuple[Term, ...]) -> o3.Irreps:
@@ -74,13 +79,25 @@ def fixed_vectors(group: PointGroup, term: Term) -> np.ndarray:
     """A basis [r, 2l+1] of the vectors of an irrep that a closed group fixes, in reduced row echelon form."""
     l, _ = term
     irreps = irreps_of((term,))
-    projector = irreps_matrices(irreps, group.components).mean(0)
     if group.dimension == 3 and l > 0:
         return np.zeros((0, 2 * l + 1))
+    if group.dimension:
+        projector = irreps_matrices(irreps, group.components).mean(0)
+    else:
+        generators = group.matrices[group.finite_group.generators()]
+        moves = (irreps_matrices(irreps, generators) - np.eye(2 * l + 1)).reshape(-1, 2 * l + 1)
+        _, sizes, rows = np.linalg.svd(np.concatenate([np.zeros((2 * l + 1, 2 * l + 1)), moves]), full_matrices=False)
+        projector = rows[sizes < _TOL].T @ rows[sizes < _TOL]
     if group.dimension == 1:  # l + 1 equal turns leave the rotation-invariant vector only
         turns = np.array([rotation(group.axis, 2 * np.pi * k / (l + 1)) for k in range(l + 1)])
         projector = projector @ irreps_matrices(irreps, turns).mean(0)
     return _row_echelon(projector.T)
+
+
+def _fold(group: PointGroup) -> int:
+    """The order of the rotations about the main axis of a finite group that is not polyhedral, else 1."""
+    order = int("".join(c for c in group.schoenflies if c.isdigit()) or 1) if group.is_finite else 1
+    return order // 2 if group.schoenflies[0] == "S" else order
 
 
 def _row_echelon(a: np.ndarray) -> np.ndarray:
@@ -109,19 +126,30 @@ def lowest_object(h: PointGroup, others: np.ndarray) -> Candidate:
     subspaces. So the lowest irreps are a cheapest cover of the others. Among the vectors with small whole
     coordinates the one is taken whose nearest image under ``others`` is farthest.
 
+    Below l = n an n-fold group fixes vectors with m = 0 only. Elements that keep its axis move these as they move those
+    of l = 0 and 1, so between l = 1 and n nothing is to be found.
+
     Parameters
     ----------
     h : PointGroup
     others : float array [t, 3, 3]
         Elements of O(3) outside H.
+
+    Raises
+    ------
+    NoObjectError
+        There is none up to l = 60.
     """
     if len(others) == 0:
         return Candidate(((0, 1),), np.ones(1))
+    fold = _fold(h) if np.abs(np.einsum("i,tij,j->t", h.axis, others, h.axis)).min() > 1 - _TOL else 1
     moved: dict[Term, np.ndarray] = {}
     best: tuple[Term, ...] | None = None
     for l in range(_L_MAX + 1):
         if best is not None and cost(best)[0] < 2 * l + 1:
             break
+        if 1 < l < fold:
+            continue
         for term in ((l, (-1) ** l), (l, -((-1) ** l))):
             basis = fixed_vectors(h, term)
             if len(basis):
@@ -129,10 +157,11 @@ def lowest_object(h: PointGroup, others: np.ndarray) -> Candidate:
                 moved[term] = np.abs(d @ basis.T - basis.T).max((1, 2)) > _TOL
         best = _cheapest_cover(moved, len(others))
     if best is None:
-        raise ValueError(f"no object for a stabilizer {h.schoenflies} in irreps up to l = {_L_MAX}")
+        raise NoObjectError(f"no object for a stabilizer {h.schoenflies} in irreps up to l = {_L_MAX}")
     d = irreps_matrices(irreps_of(best), others)
     vectors = np.array(list(_vectors(h, best)))
-    separation = np.linalg.norm(np.einsum("tij,cj->cti", d, vectors) - vectors[:, None], axis=2).min(1)
+    overlap = np.einsum("ci,cj->cij", vectors, vectors).reshape(len(vectors), -1) @ d.reshape(len(d), -1).T
+    separation = np.sqrt(np.maximum(2 * (vectors**2).sum(1) - 2 * overlap.max(1), 0))  # |Dv - v|, D orthogonal
     return Candidate(best, vectors[int(np.argmax(np.round(separation, 6)))])
 
 

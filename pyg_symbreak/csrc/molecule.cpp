@@ -406,14 +406,16 @@ std::string point_group_name(const std::vector<Mat>& elements, double tolerance)
     size_t proper = 0, half_turns = 0, third_turns = 0, mirrors = 0, inversions = 0;
     for (const Mat& m : elements) {
         const double turn = trace(m);
-        auto is = [&](double value) { return std::fabs(turn - value) < tolerance; };
+        // half-turns, mirrors, 1 and -1 are symmetric; near them the trace changes with the square of the angle only
+        const bool symmetric = std::fabs(m.r[0].y - m.r[1].x) < tolerance && std::fabs(m.r[0].z - m.r[2].x) < tolerance &&
+                               std::fabs(m.r[1].z - m.r[2].y) < tolerance;
         if (determinant(m) > 0) {
             proper++;
-            half_turns += is(-1);
-            third_turns += is(0);
+            half_turns += symmetric && turn < 0;
+            third_turns += std::fabs(turn) < tolerance;
         } else {
-            mirrors += is(1);
-            inversions += is(-3);
+            mirrors += symmetric && turn > 0;
+            inversions += symmetric && turn < -2;
         }
     }
     if (order != proper && order != 2 * proper) return "";

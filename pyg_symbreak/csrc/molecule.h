@@ -65,5 +65,5 @@ private:
 };
 
 // Schoenflies symbol of a finite group of orthogonal matrices, from the kinds of its elements; empty if they
-// belong to no group. Traces may deviate by the tolerance.
+// belong to no group. Entries may deviate by the tolerance.
 std::string point_group_name(const std::vector<Mat>& elements, double tolerance);

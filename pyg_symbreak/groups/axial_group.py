@@ -201,6 +201,20 @@ class AxialGroup(FiniteGroup):
         ]
         yield from sorted(found, key=lambda m: (len(m), m))
 
+    def transversal(self, h: Sequence[int], among: Sequence[int]) -> list[int]:
+        """One element of each left coset g·H with g in ``among``, the identity for H itself."""
+        t, rotary, turn, mirror = self._steps(h)
+        elements = np.array(among)
+        elements = elements[np.argsort(elements != self.identity, kind="stable")]
+        k, f, s = self.triples[elements].T
+        if turn is not None or mirror is not None:  # a coset has elements with f = 0, then with s = 0, then k below t
+            k, s = np.where(f, k - (mirror if turn is None else turn), k), s ^ (f if turn is None else 0)
+            f = np.zeros_like(f)
+        if rotary is not None:
+            k, s = np.where(s, np.where(f, k - rotary, k + rotary), k), np.zeros_like(s)
+        first = np.unique(4 * (k % t) + 2 * f + s, return_index=True)[1]
+        return elements[np.sort(first)].tolist()
+
     def first_conjugate(self, s: Sequence[int], k: Sequence[int]) -> tuple[int, Subgroup, Subgroup]:
         """An element g that carries (S, K) to the first of its conjugates in lexicographic order, and that one."""
         movers, pair = np.arange(self.order), []

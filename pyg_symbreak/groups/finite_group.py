@@ -52,7 +52,7 @@ class FiniteGroup:
         self.table = table
         self.order = n
         self.identity = int(units[0])
-        generators = self._generators(range(n))
+        generators = self.generators()
         for c in generators:  # associativity needs to be tested on generators only (Light's test)
             if (table[table[:, c]] != table[:, table[c]]).any():
                 raise ValueError(f"not a group: the product is not associative, see (a·{c})·b against a·({c}·b)")
@@ -154,7 +154,9 @@ class FiniteGroup:
                 members = np.flatnonzero(found)
         return tuple(members.tolist())
 
-    def _generators(self, subgroup: Sequence[int]) -> list[int]:
+    def generators(self, subgroup: Sequence[int] | None = None) -> list[int]:
+        """Some elements that generate a subgroup (default: the group), few but not always fewest."""
+        subgroup = range(self.order) if subgroup is None else subgroup
         chosen: list[int] = []
         known: set[int] = {self.identity}
         for g in subgroup:

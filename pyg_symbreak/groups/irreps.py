@@ -57,9 +57,9 @@ def _coupling(l: int) -> np.ndarray:
     w[m[2:] + l - 2, 2, m[2:] + l] = plus[2:]  # μ = 1 and m - 1 from 1 - l to l - 1
     w[m[1:-1] + l - 1, 1, m[1:-1] + l] = zero[1:-1]
     w[m[:-2] + l, 0, m[:-2] + l] = plus[::-1][:-2]
-    real = np.einsum("ij,kl,nm,ikn->jlm", _real(l - 1), _real(1), _real(l).conj(), w).real.reshape(-1, 2 * l + 1)
+    real = np.einsum("ij,kl,nm,ikn->jlm", _real(l - 1), _real(1), _real(l).conj(), w, optimize=True).real
     whole = 8 * l * (2 * l - 1)  # the squares are whole multiples of 1/whole: without it round-off adds up over l
-    return np.sign(real) * np.sqrt(np.round(real**2 * whole) / whole)
+    return (np.sign(real) * np.sqrt(np.round(real**2 * whole) / whole)).reshape(-1, 2 * l + 1)
 
 
 def _real(l: int) -> np.ndarray:
@@ -91,9 +91,9 @@ def wigner_d(l_max: int, rotations: np.ndarray) -> list[np.ndarray]:
     matrices = [np.ones((len(rotations), 1, 1)), rotations]
     for l in range(2, l_max + 1):
         c = _coupling(l)
-        d = matrices[-1]
-        product = np.einsum("nij,nkm->nikjm", d, rotations).reshape(len(d), len(c), len(c))
-        matrices.append(c.T @ product @ c)
+        right = (matrices[-1] @ c.reshape(2 * l - 1, -1)).reshape(-1, 2 * l - 1, 3, 2 * l + 1)
+        turned = rotations[:, None] @ right  # (D^(l-1) ⊗ R)·C
+        matrices.append(c.T @ turned.reshape(-1, len(c), 2 * l + 1))
     return matrices[: l_max + 1]
 
 

@@ -179,10 +179,10 @@ class PointGroup:
 
     def contains(self, matrix: Any, tolerance: float = TOLERANCE) -> bool:
         """Whether an orthogonal matrix [3, 3] is an element."""
-        return bool(self._holds(np.asarray(matrix, dtype=np.float64)[None], tolerance)[0])
+        return bool(self.holds(np.asarray(matrix, dtype=np.float64)[None], tolerance)[0])
 
-    def _holds(self, matrices: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
-        """Which of some orthogonal matrices [n, 3, 3] are elements."""
+    def holds(self, matrices: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
+        """Which of some orthogonal matrices [n, 3, 3] are elements, bool [n]."""
         if self.dimension == 3:
             return (np.linalg.det(matrices) > 0) | (len(self.components) == 2)
         upright = self.frame.T @ matrices @ self.frame
@@ -197,7 +197,7 @@ class PointGroup:
         mine, its = self.dimension, other.dimension
         if its > mine or (its == mine == 1 and not abs(abs(self.axis @ other.axis) - 1) < TOLERANCE):
             return False
-        return bool(self._holds(other.components, 10 * TOLERANCE).all()) and not (its == 1 and mine == 0)
+        return bool(self.holds(other.components, 10 * TOLERANCE).all()) and not (its == 1 and mine == 0)
 
     def random_element(self, generator: np.random.Generator) -> np.ndarray:
         """A Haar-distributed random element, float64 [3, 3]."""

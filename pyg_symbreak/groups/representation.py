@@ -166,7 +166,7 @@ class Representation:
         images = np.asarray(images, dtype=np.int64)
         if images.ndim != 2 or len(images) != group.order or (np.sort(images, 1) != np.arange(images.shape[1])).any():
             raise ValueError(f"images must be {group.order} permutations of 0 .. N-1, got shape {list(images.shape)}")
-        for h in group._generators(range(group.order)):
+        for h in group.generators():
             wrong = (images[:, images[h]] != images[group.table[:, h]]).any(1)
             if wrong.any():
                 raise ValueError(_not_homomorphic(int(np.argmax(wrong)), h))
@@ -362,7 +362,7 @@ def _pair_orbits(term_in: Term, term_out: Term) -> Hom:
     from scipy.sparse import coo_array  # takes longer to import than all of this package
     from scipy.sparse.csgraph import connected_components
 
-    generators = term_in.group._generators(range(term_in.group.order))
+    generators = term_in.group.generators()
     reached = [(term_out.images[g][:, None] * term_in.dim + term_in.images[g]).ravel() for g in generators]
     targets = np.concatenate([np.arange(size), *reached])
     sources = np.tile(np.arange(size), len(generators) + 1)
@@ -446,7 +446,7 @@ def _require_homomorphism(group: FiniteGroup, matrices: np.ndarray) -> None:
             f"the matrix of element {int(np.argmax(deviation))} is not orthogonal within {_TOL}: change the basis, a "
             "real representation of a finite group is orthogonal in a suitable one"
         )
-    for h in group._generators(range(group.order)) or [group.identity]:
+    for h in group.generators() or [group.identity]:
         wrong = np.abs(matrices @ matrices[h] - matrices[group.table[:, h]]).max((1, 2), initial=0.0) > _TOL
         if wrong.any():
             raise ValueError(_not_homomorphic(int(np.argmax(wrong)), h))

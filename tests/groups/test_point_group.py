@@ -192,3 +192,17 @@ def test_pickled_groups_hold_their_name_and_orientation_only():
         assert repr(copy) == repr(group)
         assert len(pickle.dumps(PointGroup("D200h").rotated(q))) < 1000
         assert np.array_equal(copy.components, group.components)
+
+
+@pytest.mark.parametrize("n", [241, 500, 999, 1000])
+@pytest.mark.parametrize("family", ["C{}", "C{}v", "C{}h", "D{}", "D{}h", "D{}d", "S{}"])
+def test_recognition_and_orientation_of_high_orders(family, n):
+    """Turns near π are no half-turns: the name and the orientation of each family come back, noise or not."""
+    name = family.format(2 * n if family[0] == "S" else n)
+    rng = np.random.default_rng(n)
+    q = random_rotation(rng)
+    given = conjugated(PointGroup(name).matrices, q)[rng.permutation(int(PointGroup(name).order))]
+    for group in (PointGroup.of_exact(given), PointGroup.from_matrices(given + rng.uniform(-2e-6, 2e-6, given.shape))):
+        assert group.schoenflies == name
+        assert np.abs(group.matrices - given).max() < 4e-6
+        assert np.abs(np.abs(group.frame[:, 2] @ q[:, 2]) - 1) < 1e-9

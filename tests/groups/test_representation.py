@@ -111,7 +111,7 @@ def test_pair_maps_in_exact_arithmetic():
         pairs = (nodes(n) @ nodes(n)).matrices.astype(int)
         group = symmetric_group(n)
         unit = np.eye(n * n, dtype=int)
-        rows = [np.kron(pairs[g], unit) - np.kron(unit, pairs[g].T) for g in group._generators(range(group.order))]
+        rows = [np.kron(pairs[g], unit) - np.kron(unit, pairs[g].T) for g in group.generators()]
         system = DomainMatrix.from_Matrix(sympy.Matrix(np.concatenate(rows))).to_sparse()
         assert n**4 - system.convert_to(sympy.QQ).rank() == expected
 
