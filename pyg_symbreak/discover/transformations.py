@@ -1,0 +1,164 @@
+"""The generators of transformations, from pairs of a signal and its image."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["FittedGenerator", "fit_generator"]
+
+
+class FittedGenerator(NamedTuple):
+    """What :func:`fit_generator` returns.
+
+    Attributes
+    ----------
+    generators : float64 Tensor [k, n, n]
+        The generators G; zero outside of the span of the signals, where pairs say nothing of them.
+    sizes : float64 Tensor [P, k]
+        How far each pair is transformed; each column has variance one.
+    error : float
+        Root mean square of what is left of the images, over that of the signals.
+    """
+
+    generators: Tensor
+    sizes: Tensor
+    error: float
+
+    def transform(self, x: Tensor, sizes: Tensor) -> Tensor:
+        """Signals [P, n] transformed by sizes [P, k]."""
+        flow = torch.linalg.matrix_exp(torch.einsum("pk,kij->pij", sizes.to(self.generators), self.generators))
+        return torch.einsum("pij,pj->pi", flow, x.to(flow)).to(x)
+
+
+def fit_generator(
+    x: Tensor, images: Tensor, rank: int = 1, steps: int = 400, noise: float = 1e-3, seed: int = 0
+) -> FittedGenerator:
+    r"""The generators G and sizes z with :math:`x' = \exp(\sum_k z_k G_k)\, x`, from pairs (x, x').
+
+    R. P. N. Rao and D. L. Ruderman, "Learning Lie groups for invariant visual perception", NIPS 11 (1999). Pairs that
+    differ little are fitted to first order by alternating least squares; what they give is refined on all pairs
+    with the matrix exponential, where the size of each pair is first the best of many. Nothing is
+    known of the signals beforehand: they are reduced to their own principal components. The scale of G is not
+    determined by pairs; it is fixed by sizes of variance one. Neither is its sign, nor with several generators their
+    basis.
+
+    Parameters
+    ----------
+    x, images : Tensor [P, n]
+        Signals, and their images.
+    rank : int
+        Number of generators.
+    steps : int
+        Steps of the refinement.
+    noise : float
+        Principal components below this part of the largest are left out.
+    seed : int
+        Of the first guess.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, or there are fewer pairs than numbers to find.
+
+    Examples
+    --------
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> x, z = torch.randn(60, 2, generator=generator).double(), torch.randn(60, generator=generator).double()
+    >>> turn = torch.stack([z.cos(), -z.sin(), z.sin(), z.cos()], 1).view(60, 2, 2)
+    >>> fit = fit_generator(x, torch.einsum("pij,pj->pi", turn, x))
+    >>> ratio = fit.generators[0, 1, 0] / z.std(correction=0)  # G is a rotation, in units of the spread of the angles
+    >>> bool(abs(abs(ratio) - 1) < 1e-3 and abs(fit.generators[0, 0, 0]) < 1e-3)
+    True
+    """
+    if x.shape != images.shape or x.dim() != 2:
+        raise ValueError(f"x and images must have the same shape [P, n], got {list(x.shape)} and {list(images.shape)}")
+    basis = _principal(torch.cat([x, images]).double(), noise)
+    before, after = x.double() @ basis, images.double() @ basis
+    scale = before.square().mean().sqrt()
+    before, after = before / scale, after / scale
+    if rank * basis.shape[1] ** 2 > before.numel():
+        raise ValueError(f"{len(x)} pairs are too few to find {rank} generators of size {basis.shape[1]}")
+    generators = _first_order(before, after, rank, seed)
+    generators, sizes = _refined(before, after, generators, steps)
+    spread = sizes.std(0, correction=0)
+    error = (_flow(before, sizes, generators) - after).square().mean().sqrt().item()
+    generators = torch.einsum("ai,kij,bj->kab", basis, generators * spread[:, None, None], basis)
+    return FittedGenerator(generators, sizes / spread, error)
+
+
+def _principal(signals: Tensor, noise: float) -> Tensor:
+    """An orthonormal basis [n, r] of the span of the signals."""
+    values, vectors = torch.linalg.svd(signals, full_matrices=False)[1:]
+    return vectors[values > noise * values[0]].T
+
+
+def _flow(x: Tensor, sizes: Tensor, generators: Tensor) -> Tensor:
+    flow = torch.linalg.matrix_exp(torch.einsum("pk,kij->pij", sizes, generators))
+    return torch.einsum("pij,pj->pi", flow, x)
+
+
+def _first_order(before: Tensor, after: Tensor, rank: int, seed: int) -> Tensor:
+    """Alternating least squares of x' - x = Σ z_k G_k x̄, x̄ the mean of both, over the quarter that differs least."""
+    change = after - before
+    relative = change.norm(dim=1) / before.norm(dim=1)
+    count = max(len(before) // 4, min(len(before), rank * before.shape[1] + 1))
+    near = relative.argsort()[:count]
+    x, change = ((before + after) / 2)[near], change[near]
+    r = x.shape[1]
+    guess = torch.randn(rank, r, r, generator=torch.Generator().manual_seed(seed), dtype=x.dtype)
+    generators = guess - guess.transpose(1, 2)
+    for _ in range(200):
+        along = torch.einsum("kij,pj->pik", generators, x)
+        sizes = torch.linalg.lstsq(along, change[:, :, None]).solution[:, :, 0]
+        sizes = sizes / sizes.std(0, correction=0).clamp(min=1e-12)
+        design = torch.einsum("pk,pj->pkj", sizes, x).flatten(1)
+        solution = torch.linalg.lstsq(design, change, driver="gelsd").solution
+        generators = solution.view(rank, r, r).transpose(1, 2)
+    return generators
+
+
+def _refined(before: Tensor, after: Tensor, generators: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Generators [k, r, r] and sizes [P, k] that fit all pairs, with the exponential."""
+    for count in (steps // 4, steps // 4, steps // 2):
+        sizes = _scanned(before, after, generators)
+        scale = sizes.std(0, correction=0)  # so that generators and sizes are both of order one
+        generators, sizes = generators * scale[:, None, None], sizes / scale
+        generators.requires_grad_()
+        sizes.requires_grad_()
+        optimizer = torch.optim.LBFGS(
+            [generators, sizes], max_iter=count, history_size=20, tolerance_grad=1e-12, tolerance_change=1e-15,
+            line_search_fn="strong_wolfe",
+        )  # fmt: skip
+
+        def misfit(g: Tensor = generators, z: Tensor = sizes, optimizer: torch.optim.Optimizer = optimizer) -> Tensor:
+            optimizer.zero_grad()
+            loss = (_flow(before, z, g) - after).square().mean()
+            loss.backward()
+            return loss
+
+        optimizer.step(misfit)
+        generators, sizes = generators.detach(), sizes.detach()
+    return generators, sizes
+
+
+def _scanned(before: Tensor, after: Tensor, generators: Tensor) -> Tensor:
+    """For each pair, the best of many sizes along each generator in turn."""
+    sizes = before.new_zeros(len(before), len(generators))
+    for k, generator in enumerate(generators):
+        fastest = torch.linalg.eigvals(generator).abs().max()
+        grid = torch.linspace(-1, 1, 129, dtype=before.dtype) * torch.pi / fastest * _turns(generator)
+        flows = torch.linalg.matrix_exp(grid[:, None, None] * generator)
+        start = _flow(before, sizes, generators)
+        misses = (torch.einsum("gij,pj->gpi", flows, start) - after).square().sum(2)
+        sizes[:, k] += grid[misses.argmin(0)]
+    return sizes
+
+
+def _turns(generator: Tensor) -> float:
+    """How many turns of the fastest mode the slowest one needs for half a turn, eight at most."""
+    rates = torch.linalg.eigvals(generator).abs()
+    slow = rates[rates > 0.05 * rates.max()].min()
+    return float((rates.max() / slow).clamp(max=8))
