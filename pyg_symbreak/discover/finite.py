@@ -170,9 +170,8 @@ class _Comparison:
         here = self.values - labels
         draws = math.ceil(2 * len(elements) / LEVEL)
         generator = torch.Generator().manual_seed(seed)
-        return np.array(
-            [equality_p_value(self.residual(g) - labels, here, permutations=draws, generator=generator) for g in elements]
-        )
+        residuals = (self.residual(g) - labels for g in elements)
+        return np.array([equality_p_value(r, here, permutations=draws, generator=generator) for r in residuals])
 
 
 def _kept(group: PointGroup, elements: np.ndarray, respected: np.ndarray) -> PointGroup:

@@ -29,7 +29,8 @@ class Generators:
     Attributes
     ----------
     group : LieGroup
-        The group of the generators T, which act on a point x, or with ``mode="affine"`` on (x, 1). They are orthonormal.
+        The group of the generators T, which act on a point x, or with ``mode="affine"`` on (x, 1). They are
+        orthonormal.
     outputs : float64 array [k, e, e]
         With :func:`equivariance_generators` the generators on the output that go with those on the input.
     spectrum : float64 array [n]

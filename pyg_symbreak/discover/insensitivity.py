@@ -193,7 +193,7 @@ def _fitted(
     if apart.abs().max() > 1e-6 * distance(x, others).max():
         raise ValueError("the distance changes when the group moves both points: take one that is invariant")
     columns = torch.stack([distance(m, others) for m in moved], -1)  # [N, M, q]
-    own = torch.stack([torch.stack([distance(a[None], b[None])[0, 0] for a, b in zip(x, m)]) for m in moved], -1)
+    own = torch.stack([_paired(distance, x, m) for m in moved], -1)
 
     def objective(parameters: Tensor) -> Tensor:
         length, variance, noise = parameters.exp()
@@ -208,6 +208,10 @@ def _fitted(
     typical = columns.median().clamp(min=1e-6).log().item()
     bounds = [(typical - 7, typical + 7), (-7, 7), (-14, 3)]
     return max(_maximized(objective, [typical + shift, 0.0, -3.0], bounds) for shift in (-1.5, 0.5))
+
+
+def _paired(distance: Distance, x: Tensor, others: Tensor) -> Tensor:
+    return torch.cat([distance(a[None], b[None])[0] for a, b in zip(x, others, strict=True)])
 
 
 def _maximized(objective: Callable[[Tensor], Tensor], start: list[float], bounds: list[tuple[float, float]]) -> float:

@@ -16,9 +16,10 @@ def orbit_penalty(atoms: Tensor) -> Tensor:
     r"""How far some vectors are from one orbit of a group of isometries.
 
     The rows of the Gram matrix of an orbit are permutations of one another, since
-    :math:`\langle g w, h w \rangle` depends on :math:`g^{-1} h` only. The penalty is the mean squared difference between
-    two sorted rows. F. Anselmi, G. Evangelopoulos, L. Rosasco, T. Poggio, "Symmetry-adapted representation learning",
-    Pattern Recognition 86, 201 (2019). Orthonormal vectors have none: it needs a task beside it that they do not solve.
+    :math:`\langle g w, h w \rangle` depends on :math:`g^{-1} h` only. The penalty is the mean squared difference
+    between two sorted rows. F. Anselmi, G. Evangelopoulos, L. Rosasco, T. Poggio, "Symmetry-adapted representation
+    learning", Pattern Recognition 86, 201 (2019). Orthonormal vectors have none: it needs a task beside it that they
+    do not solve.
 
     Parameters
     ----------

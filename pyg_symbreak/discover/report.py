@@ -1,0 +1,433 @@
+"""Where a trained model breaks the symmetry that it was meant to have, and the cure."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from e3nn import o3
+from scipy.spatial.transform import Rotation
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from pyg_symbreak.detect import Symmetry, detect_symmetry
+from pyg_symbreak.groups import PointGroup, irreps_matrices, wigner_d
+
+__all__ = ["SymmetryReport", "rotation_quadrature", "symmetrized", "symmetry_report"]
+
+Model = Callable[[Data], Tensor]
+REACH = 0.6
+"""How far atoms are moved in search of jumps, Å."""
+STEPS = 100
+"""Steps on the way."""
+
+
+@dataclass(frozen=True)
+class SymmetryReport:
+    """What :func:`symmetry_report` found. All errors are root mean squares over the spread of the output.
+
+    Attributes
+    ----------
+    faults : list of str
+        What is wrong, in words; empty where nothing is.
+    permutation, translation, rotation, inversion : float
+        Errors under random orders of the nodes, shifts, rotations, and under the inversion.
+    irreps : dict of str to float
+        Of the output turned back, as a function on O(3), the part in each irrep: "0e" is equivariant, all else is
+        error.
+    beyond : float
+        The part in irreps above the degree of the quadrature.
+    elements : dict of str to float
+        Errors under the 48 elements of O_h in the axes of the model, by name.
+    own : dict of str to float
+        For each structure that has symmetry, by number and point group, the error under its own elements: its nodes
+        that are alike get outputs that are not.
+    jump : float
+        The largest change of the output at one place.
+    """
+
+    faults: list[str]
+    permutation: float
+    translation: float
+    rotation: float
+    inversion: float
+    irreps: dict[str, float]
+    beyond: float
+    elements: dict[str, float] = field(repr=False)
+    own: dict[str, float]
+    jump: float
+
+    def table(self) -> list[tuple[str, float]]:
+        """The rows of a table: what was tried, and its error."""
+        rows = [("order of the nodes", self.permutation), ("translations", self.translation)]
+        rows += [("rotations", self.rotation), ("inversion", self.inversion), ("jumps", self.jump)]
+        rows += [(f"error in {name}", value) for name, value in self.irreps.items() if name != "0e"]
+        return [
+            *rows,
+            ("error in higher irreps", self.beyond),
+            *((f"own symmetry: {k}", v) for k, v in self.own.items()),
+        ]
+
+
+def rotation_quadrature(degree: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations and weights that integrate products of two Wigner matrices up to a degree exactly over SO(3).
+
+    Equal steps in the first and third Euler angle and Gauss–Legendre nodes in the cosine of the second.
+
+    Parameters
+    ----------
+    degree : int
+        Largest l of either factor.
+
+    Returns
+    -------
+    rotations : float64 array [q, 3, 3]
+    weights : float64 array [q]
+        They sum to one.
+
+    Examples
+    --------
+    >>> rotations, weights = rotation_quadrature(2)
+    >>> trace = np.trace(rotations, axis1=1, axis2=2)  # the character of l = 1, whose mean square is one
+    >>> len(weights), bool(abs(weights @ trace) < 1e-12), bool(abs(weights @ trace**2 - 1) < 1e-12)
+    (75, True, True)
+    """
+    cosines, weights = np.polynomial.legendre.leggauss(degree + 1)
+    turns = 2 * np.pi * np.arange(2 * degree + 1) / (2 * degree + 1)
+    angles = np.array(list(itertools.product(turns, np.arccos(cosines), turns)))
+    each = np.broadcast_to(weights[None, :, None] / 2 / len(turns) ** 2, (len(turns), len(cosines), len(turns)))
+    return Rotation.from_euler("ZYZ", angles).as_matrix(), each.ravel().copy()
+
+
+def symmetrized(
+    model: Model, irreps_out: str | o3.Irreps, degree: int = 3, features: Mapping[str, str] | None = None
+) -> nn.Module:
+    r"""A model averaged over rotations, :math:`\sum_i w_i D(R_i)^{-1} f(R_i x)`, and over the inversion.
+
+    Equivariant up to the part of the error that lies in irreps above the degree of the quadrature; with n points each
+    call costs 2n of the model.
+
+    Parameters
+    ----------
+    model : callable
+    irreps_out : str or e3nn Irreps
+    degree : int
+        See :func:`rotation_quadrature`.
+    features : mapping of str to irreps
+        Node attributes that turn with the structure, besides ``pos`` and ``cell``.
+
+    Examples
+    --------
+    >>> crooked = lambda data: data.pos * torch.tensor([1.0, 1.0, 2.0])
+    >>> data = Data(pos=torch.tensor([[1.0, 2.0, 3.0]]))
+    >>> symmetrized(crooked, "1o")(data)  # the scalings 1, 1, 2 are averaged
+    tensor([[1.3333, 2.6667, 4.0000]])
+    """
+    return _Symmetrized(model, o3.Irreps(irreps_out), degree, dict(features or {}))
+
+
+class _Symmetrized(nn.Module):
+    def __init__(self, model: Model, irreps: o3.Irreps, degree: int, features: dict[str, str]):
+        super().__init__()
+        self.model, self.irreps, self.features = model, irreps, features
+        rotations, weights = rotation_quadrature(degree)
+        self.elements = np.concatenate([rotations, -rotations])
+        self.weights = np.concatenate([weights, weights]) / 2
+
+    def forward(self, data: Data) -> Tensor:
+        total: Tensor | float = 0.0
+        for element, weight in zip(self.elements, self.weights, strict=True):
+            total = total + weight * _back(self.model(_turned(data, element, self.features)), self.irreps, element)
+        assert isinstance(total, Tensor)
+        return total
+
+
+def symmetry_report(
+    model: Model,
+    dataset: Iterable[Data],
+    irreps_out: str | o3.Irreps,
+    features: Mapping[str, str] | None = None,
+    degree: int = 3,
+    tolerance: float = 1e-3,
+    seed: int = 0,
+) -> SymmetryReport:
+    r"""Which symmetry a model of structures has, where it breaks it, and what that looks like.
+
+    The output turned back, :math:`F(g) = D(g)^{-1} f(gx)`, is a constant of an equivariant model. It is projected on
+    the irreps of O(3) by a quadrature that is exact up to a degree. Rotations, the inversion, the elements of O_h,
+    those of the structures' own point groups, translations and orders of the nodes are tried one by one, and atoms are
+    moved in small steps to see whether the output jumps. What the errors have in common is named.
+
+    Parameters
+    ----------
+    model : callable
+        Takes a Data with ``pos``, and if it needs edges finds them itself; returns a vector of ``irreps_out`` for
+        each node, or for the structure.
+    dataset : iterable of Data
+        A few structures, without symmetry or with.
+    irreps_out : str or e3nn Irreps
+        How the output is meant to transform.
+    features : mapping of str to irreps, optional
+        Node attributes, besides ``pos``, that turn with the structure.
+    degree : int
+        Largest l of the projection.
+    tolerance : float
+        Error that counts as none.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        The output is not a vector of ``irreps_out``, or the same for all structures.
+
+    Examples
+    --------
+    >>> from ase.build import molecule
+    >>> from pyg_symbreak.structures import from_ase
+    >>> water = from_ase(molecule("H2O"), dtype=torch.float64)
+    >>> symmetry_report(lambda data: data.pos - data.pos.mean(0), [water], "1o").faults
+    []
+    >>> symmetry_report(lambda data: data.pos - data.pos.mean(0), [water], "1e").faults
+    ['wrong parity: the output transforms as 1x1o, not as 1x1e']
+    """
+    structures = list(dataset)
+    if not structures:
+        raise ValueError("the data set is empty: give a few structures")
+    probe = _Probe(model, structures, o3.Irreps(irreps_out), dict(features or {}))
+    rng = np.random.default_rng(seed)
+    turns = Rotation.random(8, random_state=seed).as_matrix()
+    octahedral = PointGroup("Oh")
+    names = octahedral.element_names
+    elements = dict(zip(names, map(probe.error, octahedral.matrices), strict=True))
+    irreps, beyond = probe.projections(degree)
+    jump, cutoff = probe.largest_jump(rng, tolerance)
+    report = SymmetryReport(
+        faults=[],
+        permutation=max(probe.permutation_error(rng) for _ in range(3)),
+        translation=max(probe.translation_error(rng.normal(size=3)) for _ in range(3)),
+        rotation=max(map(probe.error, turns)),
+        inversion=probe.error(-np.eye(3)),
+        irreps=irreps,
+        beyond=beyond,
+        elements=elements,
+        own=probe.own_errors(),
+        jump=jump,
+    )
+    report.faults.extend(_named(report, probe, turns, cutoff, tolerance))
+    return report
+
+
+def _turned(data: Data, element: np.ndarray, features: Mapping[str, str]) -> Data:
+    """The structure after an element of O(3)."""
+    moved = copy.copy(data)
+    g = torch.from_numpy(np.ascontiguousarray(element)).to(data.pos)
+    moved.pos = data.pos @ g.T
+    if data.get("cell") is not None:
+        moved.cell = data.cell @ g.T
+    for name, irreps in features.items():
+        d = torch.from_numpy(irreps_matrices(o3.Irreps(irreps), element[None])[0])
+        moved[name] = data[name] @ d.T.to(data[name])
+    return moved
+
+
+def _back(out: Tensor, irreps: o3.Irreps, element: np.ndarray) -> Tensor:
+    """D(g)⁻¹ of an output, [..., dim]."""
+    d = torch.from_numpy(irreps_matrices(irreps, element[None])[0]).to(out)
+    return (out.reshape(-1, irreps.dim) @ d).view(out.shape)
+
+
+class _Probe:
+    """A model at structures and at their images."""
+
+    def __init__(self, model: Model, structures: Sequence[Data], irreps: o3.Irreps, features: dict[str, str]):
+        self.model, self.structures, self.irreps, self.features = model, structures, irreps, features
+        self.values = [self._at(data) for data in structures]
+        pooled = torch.cat(self.values)
+        invariant = torch.cat([torch.full((i.dim,), float(i.ir == o3.Irrep("0e"))) for i in irreps]).to(pooled)
+        self.spread = float((pooled - pooled.mean(0) * invariant).square().mean().sqrt())
+        if not self.spread > 0:
+            raise ValueError("the output is zero, or the same for all structures: nothing can be told from it")
+
+    @torch.no_grad()
+    def _at(self, data: Data) -> Tensor:
+        out = self.model(data)
+        if out.numel() % self.irreps.dim or not torch.isfinite(out).all():
+            raise ValueError(
+                f"the output {list(out.shape)} is no finite vector of {self.irreps} for each node or structure"
+            )
+        return out.reshape(-1, self.irreps.dim).double()
+
+    def _relative(self, differences: Iterable[Tensor]) -> float:
+        return float(torch.cat(list(differences)).square().mean().sqrt()) / self.spread
+
+    def turned_back(self, element: np.ndarray) -> list[Tensor]:
+        return [_back(self._at(_turned(x, element, self.features)), self.irreps, element) for x in self.structures]
+
+    def error(self, element: np.ndarray) -> float:
+        there = self.turned_back(element)
+        return self._relative(a - b for a, b in zip(there, self.values, strict=True))
+
+    def translation_error(self, shift: np.ndarray) -> float:
+        moved = []
+        for data in self.structures:
+            moved.append(copy.copy(data))
+            moved[-1].pos = data.pos + torch.from_numpy(shift).to(data.pos)
+        return self._relative(self._at(m) - v for m, v in zip(moved, self.values, strict=True))
+
+    def permutation_error(self, rng: np.random.Generator) -> float:
+        differences = []
+        for data, value in zip(self.structures, self.values, strict=True):
+            order = torch.from_numpy(rng.permutation(int(data.num_nodes)))
+            there = self._at(data.subgraph(order))
+            differences.append(there - (value[order] if len(value) == data.num_nodes else value))
+        return self._relative(differences)
+
+    def own_errors(self) -> dict[str, float]:
+        """For each symmetric structure, the error under its own elements."""
+        found = {}
+        for number, (data, value) in enumerate(zip(self.structures, self.values, strict=True)):
+            symmetry = detect_symmetry(data)
+            if not isinstance(symmetry, Symmetry) or len(symmetry.permutations) == 1:
+                continue
+            worst = 0.0
+            for element, image in zip(symmetry.rotations.numpy(), symmetry.permutations, strict=True):
+                there = _back(value[image] if len(value) == data.num_nodes else value, self.irreps, element)
+                worst = max(worst, self._relative([there - value]))
+            found[f"{number} ({symmetry.group.schoenflies})"] = worst
+        return found
+
+    def projections(self, degree: int) -> tuple[dict[str, float], float]:
+        """The root mean square of the part of F in each irrep of O(3) up to a degree, and of the rest."""
+        rotations, weights = rotation_quadrature(degree)
+        proper = torch.stack([torch.cat(self.turned_back(r)) for r in rotations]).flatten(1).numpy()
+        improper = torch.stack([torch.cat(self.turned_back(-r)) for r in rotations]).flatten(1).numpy()
+        matrices = wigner_d(degree, rotations)
+        parts: dict[str, float] = {}
+        scale = self.spread**2 * proper.shape[1]
+        left = 0.0
+        for parity, f in (("e", (proper + improper) / 2), ("o", (proper - improper) / 2)):
+            left += float(weights @ (f**2).sum(1)) / scale
+            for l, d in enumerate(matrices):
+                coefficients = np.einsum("q,qmn,qf->mnf", weights, d, f)
+                power = (2 * l + 1) * float((coefficients**2).sum()) / scale
+                parts[f"{l}{parity}"] = power**0.5
+                left -= power
+        return parts, max(left, 0.0) ** 0.5
+
+    def largest_jump(self, rng: np.random.Generator, tolerance: float) -> tuple[float, float | None]:
+        """The largest jump on some ways, and the distance at which all jumps have a pair of atoms, if there is one."""
+        largest, distances = 0.0, []
+        for data in self.structures:
+            for _ in range(2):
+                way = torch.from_numpy(rng.normal(size=data.pos.shape)).to(data.pos)
+                way = way / way.norm(dim=1).max() * REACH
+                for size, at in self._jumps(data, way, tolerance):
+                    largest = max(largest, size)
+                    distances.append(torch.pdist((data.pos + at * way).double()))
+        common = [r for r in distances[0] if all((d - r).abs().min() < 1e-4 for d in distances)] if distances else []
+        return largest, float(common[0]) if len(common) == 1 else None
+
+    def _jumps(self, data: Data, way: Tensor, tolerance: float) -> list[tuple[float, float]]:
+        def at(t: float) -> Tensor:
+            moved = copy.copy(data)
+            moved.pos = data.pos + t * way
+            return self._at(moved)
+
+        times = np.linspace(0, 1, STEPS + 1)
+        values = [at(t) for t in times]
+        changes = np.array([float((b - a).norm()) for a, b in itertools.pairwise(values)])
+        found = []
+        for step in np.flatnonzero(changes > max(4 * np.median(changes), tolerance * self.spread)):
+            low, high, first, last = times[step], times[step + 1], values[step], values[step + 1]
+            while high - low > 1e-6:
+                middle = (low + high) / 2
+                value = at(middle)
+                if (value - first).norm() > (last - value).norm():
+                    high, last = middle, value
+                else:
+                    low, first = middle, value
+            size = float((last - first).norm()) / self.spread
+            if size > tolerance:
+                found.append((size, (low + high) / 2))
+        return found
+
+    def basis(self, turns: np.ndarray) -> tuple[np.ndarray, float]:
+        """Q, invertible and of unit size, for which Q f is nearest to equivariant; and the error of that."""
+        dim = self.irreps.dim
+        form = torch.zeros(dim * dim, dim * dim, dtype=torch.float64)
+        here, count = torch.cat(self.values), 0
+        for g in turns:
+            d = torch.from_numpy(irreps_matrices(self.irreps, g[None])[0])
+            there = torch.cat([self._at(_turned(x, g, self.features)) for x in self.structures])
+            # (Q f(gx) - D Q f(x))_i, linear in Q_kl
+            rows = torch.einsum("ik,nl->nikl", torch.eye(dim, dtype=torch.float64), there)
+            rows = (rows - torch.einsum("ik,nl->nikl", d, here)).reshape(-1, dim * dim)
+            form += rows.T @ rows
+            count += len(rows)
+        values, vectors = torch.linalg.eigh(form)
+        q = vectors[:, 0].view(dim, dim).numpy() * dim**0.5
+        return q, float((values[0].clamp(min=0) * dim / count).sqrt()) / self.spread
+
+
+def _named(
+    report: SymmetryReport, probe: _Probe, turns: np.ndarray, cutoff: float | None, tolerance: float
+) -> list[str]:
+    """What is wrong, in words."""
+    faults = []
+    if report.permutation > tolerance:
+        faults.append("the output depends on the order of the nodes")
+    if report.translation > tolerance:
+        faults.append("the output depends on where the structure lies: use differences of positions")
+    if report.jump > tolerance:
+        where = "" if cutoff is None else f" where two atoms are {cutoff:.3f} Å apart"
+        faults.append(f"the output jumps{where}: a cutoff without an envelope that goes to zero")
+    if report.rotation > tolerance:
+        faults.append(_rotation_fault(report, probe, turns, tolerance))
+    elif report.inversion > tolerance:
+        flipped = o3.Irreps([(mul, (ir.l, -ir.p)) for mul, ir in probe.irreps])
+        negated = probe._relative(a + b for a, b in zip(probe.turned_back(-np.eye(3)), probe.values, strict=True))
+        if negated < tolerance:
+            faults.append(f"wrong parity: the output transforms as {flipped}, not as {probe.irreps}")
+        else:
+            faults.append("the output tells mirror images apart in a way that its irreps do not: parities are mixed")
+    return faults
+
+
+def _rotation_fault(report: SymmetryReport, probe: _Probe, turns: np.ndarray, tolerance: float) -> str:
+    q, error = probe.basis(turns)
+    if error < tolerance and np.linalg.cond(q) < 100:
+        if probe.irreps == o3.Irreps("1o") or probe.irreps == o3.Irreps("1e"):
+            return f"the components of the output are in another order or direction: {_axes(np.linalg.inv(q))}"
+        return "the components of the output are in another basis than e3nn's: a fixed matrix makes it equivariant"
+    respected = {name for name, value in report.elements.items() if value <= tolerance}
+    group = PointGroup("Oh")
+    matrices = dict(zip(group.element_names, group.matrices, strict=True))
+    for axis, name in enumerate("xyz"):
+        if respected >= _commuting(matrices, np.diag(2 * np.eye(3)[axis] - 1)):
+            return f"the {name} axis is treated unlike the other two in one place of the model: mirrored or scaled"
+    if respected >= _commuting({n: m for n, m in matrices.items() if np.linalg.det(m) > 0}, np.roll(np.eye(3), 1, 0)):
+        return "x, y and z are permuted in one place of the model: e3nn's harmonics of old are ordered y, z, x"
+    return "the output does not turn with the structure"
+
+
+def _commuting(matrices: Mapping[str, np.ndarray], p: np.ndarray) -> set[str]:
+    return {name for name, m in matrices.items() if np.allclose(m @ p, p @ m)}
+
+
+def _axes(p: np.ndarray) -> str:
+    """A matrix that is nearly a signed permutation, as the components that it makes of x, y, z."""
+    p = p / np.abs(p).max()
+    rows = []
+    for row in p:
+        largest = int(np.argmax(np.abs(row)))
+        if np.abs(np.delete(row, largest)).max() > 0.05 or abs(abs(row[largest]) - 1) > 0.05:
+            return "a fixed matrix turns them"
+        rows.append(("-" if row[largest] < 0 else "") + "xyz"[largest])
+    signs = sum(r.startswith("-") for r in rows)
+    if signs > 1:  # Q and -Q are the same answer
+        rows = [r[1:] if r.startswith("-") else f"-{r}" for r in rows]
+    return f"({', '.join(rows)}) stand for (x, y, z)"
