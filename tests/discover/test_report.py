@@ -35,7 +35,7 @@ class Network(torch.nn.Module):
     def __init__(self, irreps="1o", order=(0, 1, 2), signs=(1.0, 1.0, 1.0)):
         super().__init__()
         torch.manual_seed(0)
-        self.net = GatedNetwork("1x0e", irreps, max_radius=CUTOFF, irreps_hidden="4x0e+4x1o+2x1e+2x2e", layers=2).double()
+        self.net = GatedNetwork("1x0e", irreps, max_radius=CUTOFF, hidden="4x0e+4x1o+2x1e+2x2e", layers=2).double()
         self.neighbors = NeighborList(cutoff=CUTOFF)
         self.order, self.signs = list(order), torch.tensor(signs, dtype=torch.float64)
 
