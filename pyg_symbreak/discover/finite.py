@@ -259,7 +259,7 @@ def _closed(found: list[np.ndarray]) -> PointGroup:
             group.append(product)
         if len(group) > 120:
             raise ValueError("the elements found generate no point group: lower the tolerance or give a group")
-    return PointGroup.from_matrices(_rounded(np.array(group)), tolerance=MERGED / 2)
+    return PointGroup.from_matrices(_polished(np.array(group)), tolerance=1e-4)
 
 
 def _products(found: list[np.ndarray]) -> Iterator[np.ndarray]:
@@ -276,6 +276,12 @@ def _products(found: list[np.ndarray]) -> Iterator[np.ndarray]:
         fresh = [a @ b for a in added for b in found] if len(known) <= 120 else []
 
 
-def _rounded(matrices: np.ndarray) -> np.ndarray:
-    u, _, v = np.linalg.svd(matrices)
-    return u @ v
+def _polished(group: np.ndarray) -> np.ndarray:
+    """The exact group near to some matrices: each is replaced by the mean of what its products with others say."""
+    for _ in range(20):
+        products = np.einsum("aij,bjk->abik", group, group)
+        miss = np.abs(products[:, :, None] - group).max((3, 4))
+        means = np.einsum("abij,bkj->aik", group[miss.argmin(2)], group)
+        u, _, v = np.linalg.svd(means)
+        group = u @ v
+    return group

@@ -15,7 +15,7 @@ from pyg_symbreak.groups import LieGroup, PointGroup
 
 __all__ = ["Evidence", "density_distance", "log_evidence", "squared_distance"]
 
-AMOUNTS = tuple(np.linspace(0, 1, 13))
+AMOUNTS = tuple(np.linspace(0, 1, 9))
 """Laws that are tried, from the identity alone to the uniform law."""
 TURNS = 24
 """Elements that stand for a law over a group of one parameter."""

@@ -104,7 +104,7 @@ class TransformationVAE(nn.Module):
     def composition_error(self, w: Tensor, other: Tensor) -> float:
         """The largest norm of T(w) T(w') - T(w + w') over that of T(w + w')."""
         product, whole = self.matrices(w) @ self.matrices(other), self.matrices(w + other)
-        return float(((product - whole).norm(dim=(1, 2)) / whole.norm(dim=(1, 2))).max())
+        return ((product - whole).norm(dim=(1, 2)) / whole.norm(dim=(1, 2))).max().item()
 
     def loss(self, x: Tensor, other: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The negative evidence lower bound of pairs of views, in nats for each pair, up to a constant."""

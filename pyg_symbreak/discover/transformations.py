@@ -79,7 +79,7 @@ def fit_generator(
     before, after = x.double() @ basis, images.double() @ basis
     scale = before.square().mean().sqrt()
     before, after = before / scale, after / scale
-    if rank * basis.shape[1] ** 2 > before.numel():
+    if rank * basis.shape[1] ** 2 >= before.numel() - rank * len(x):
         raise ValueError(f"{len(x)} pairs are too few to find {rank} generators of size {basis.shape[1]}")
     generators = _first_order(before, after, rank, seed)
     generators, sizes = _refined(before, after, generators, steps)
@@ -116,7 +116,7 @@ def _first_order(before: Tensor, after: Tensor, rank: int, seed: int) -> Tensor:
         sizes = sizes / sizes.std(0, correction=0).clamp(min=1e-12)
         design = torch.einsum("pk,pj->pkj", sizes, x).flatten(1)
         solution = torch.linalg.lstsq(design, change, driver="gelsd").solution
-        generators = solution.view(rank, r, r).transpose(1, 2)
+        generators = solution.reshape(rank, r, r).transpose(1, 2)
     return generators
 
 
@@ -125,7 +125,7 @@ def _refined(before: Tensor, after: Tensor, generators: Tensor, steps: int) -> t
     for count in (steps // 4, steps // 4, steps // 2):
         sizes = _scanned(before, after, generators)
         scale = sizes.std(0, correction=0)  # so that generators and sizes are both of order one
-        generators, sizes = generators * scale[:, None, None], sizes / scale
+        generators, sizes = (generators * scale[:, None, None]).contiguous(), (sizes / scale).contiguous()
         generators.requires_grad_()
         sizes.requires_grad_()
         optimizer = torch.optim.LBFGS(
@@ -145,16 +145,17 @@ def _refined(before: Tensor, after: Tensor, generators: Tensor, steps: int) -> t
 
 
 def _scanned(before: Tensor, after: Tensor, generators: Tensor) -> Tensor:
-    """For each pair, the best of many sizes along each generator in turn."""
-    sizes = before.new_zeros(len(before), len(generators))
-    for k, generator in enumerate(generators):
-        fastest = torch.linalg.eigvals(generator).abs().max()
-        grid = torch.linspace(-1, 1, 129, dtype=before.dtype) * torch.pi / fastest * _turns(generator)
-        flows = torch.linalg.matrix_exp(grid[:, None, None] * generator)
-        start = _flow(before, sizes, generators)
-        misses = (torch.einsum("gij,pj->gpi", flows, start) - after).square().sum(2)
-        sizes[:, k] += grid[misses.argmin(0)]
-    return sizes
+    """For each pair the best of many sizes: a grid of one, or points that fill a box of several evenly."""
+    rank = len(generators)
+    if rank == 1:
+        points = torch.linspace(-1, 1, 129, dtype=before.dtype)[:, None]
+    else:
+        points = 2 * torch.quasirandom.SobolEngine(rank).draw(512 * rank).to(before) - 1
+    reach = torch.stack([torch.pi * _turns(g) / torch.linalg.eigvals(g).abs().max() for g in generators])
+    sizes = points * reach
+    flows = torch.linalg.matrix_exp(torch.einsum("gk,kij->gij", sizes, generators))
+    misses = (torch.einsum("gij,pj->gpi", flows, before) - after).square().sum(2)
+    return sizes[misses.argmin(0)]
 
 
 def _turns(generator: Tensor) -> float:

@@ -32,7 +32,7 @@ def points(n=300, seed=0):
     return torch.randn(n, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("name", ["C1", "C4v", "Td", "Ih", "Cinfv", "Dinfh", "O3"])
+@pytest.mark.parametrize("name", ["C1", "C4v", "Td", "Ih", "Dinfh", "O3"])
 def test_groups_are_found_in_any_orientation(name):
     x = points()
     if name == "Ih":
@@ -54,7 +54,7 @@ def test_of_a_group_the_elements_that_are_respected(name):
     assert found.group == PointGroup(name)
     respected = np.array([PointGroup(name).contains(g) for g in found.elements])
     assert found.errors[respected].max() < 1e-12
-    assert found.errors[~respected].min() > 0.1
+    assert found.errors[~respected].min(initial=1) > 0.1
 
 
 def test_vectors_and_axial_vectors():
