@@ -8,7 +8,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.io import read, write
 from typer.testing import CliRunner
 
@@ -276,3 +276,44 @@ def test_help_and_bad_files_wait_for_no_network(arguments, code, said):
     assert done.returncode == code, done.stderr
     assert said in done.stdout + done.stderr
     assert "AssertionError" not in done.stderr
+
+
+def test_relax_writes_a_trajectory_and_a_picture(tmp_path):
+    write(tmp_path / "line.xyz", Atoms("Cu3", [[0, 0, -2.3], [0, 0, 0], [0, 0, 2.3]]))
+    found = report("relax", tmp_path / "line.xyz", "--out", tmp_path / "out")
+    frames = read(tmp_path / "out" / "relax.traj", index=":")
+    assert len(frames) == sum(row["force_calls"] for row in found["descents"])
+    assert (tmp_path / "out" / "relax.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_relax_stops_at_a_number_of_force_calls(tmp_path):
+    write(tmp_path / "square.xyz", Atoms("Cu4", [[1.7, 0, 0], [0, 1.7, 0], [-1.7, 0, 0], [0, -1.7, 0]]))
+    result = run("relax", tmp_path / "square.xyz", "--max-calls", 25)
+    assert result.exit_code == 0
+    assert "25 force calls" in result.stdout
+    assert "Stopped there, unfinished: D4h" in result.stdout
+    assert "max_calls" in error("relax", tmp_path / "square.xyz", "--max-calls", 2)
+
+
+def test_relax_of_a_crystal_with_its_cell(tmp_path):
+    write(tmp_path / "bcc.cif", bulk("Cu", "bcc", a=2.9))
+    fixed = report("relax", tmp_path / "bcc.cif")
+    assert [row["space_group"]["symbol"] for row in fixed["found"]] == ["Im-3m"]
+    result = run("relax", tmp_path / "bcc.cif", "--cell")
+    for word in ("Im-3m (229)", "Fm-3m (225)", "saddle", "minimum"):
+        assert word in result.stdout
+    assert "without it the cell is fixed" in " ".join(run("relax", "--help").stdout.split())
+
+
+def test_distortions_of_a_supercell(tmp_path):
+    write(tmp_path / "cu.cif", Atoms("Cu", cell=[2.4] * 3, pbc=True))
+    rows = report("distortions", tmp_path / "cu.cif", "--supercell", 2, 1, 1, "--out", tmp_path / "out")["distortions"]
+    assert [(row["irrep"], row["space_group"]["number"]) for row in rows][:2] == [("k1(1)", 123), ("k2(2)", 51)]
+    for number, row in enumerate(rows):
+        starts = read(tmp_path / "out" / f"{number}.extxyz", index=":")
+        assert len(starts) == (1 if row["reversible"] else 2)
+        assert len(starts[0]) == 2
+    result = run("distortions", tmp_path / "cu.cif", "--supercell", 2, 1, 1)
+    assert "P4/mmm (123)" in result.stdout
+    write(tmp_path / "ch4.xyz", molecule("CH4"))
+    assert "only a crystal" in error("distortions", tmp_path / "ch4.xyz", "--supercell", 2, 1, 1)

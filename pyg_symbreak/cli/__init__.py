@@ -85,14 +85,21 @@ def relax(
     ] = "unstable",
     amplitude: Annotated[float, typer.Option(help="Displacement, as a fraction of the shortest distance.")] = 0.1,
     generations: Annotated[int, typer.Option(help="How often to go on from what was found.")] = 5,
+    max_calls: Annotated[int, typer.Option(min=1, help="Stop after so many force calls, and say so.")] = 1000,
+    cell: Annotated[bool, typer.Option("--cell", help="Relax the cell too; without it the cell is fixed.")] = False,
     optimizer: Annotated[str, typer.Option(help="Class of ase.optimize.")] = "BFGS",
     fmax: Annotated[float, typer.Option(help="Forces at which a relaxation ends, eV/Å.")] = 0.01,
     steps: Annotated[int, typer.Option(help="Steps after which a relaxation has failed.")] = 500,
     symprec: Symprec = "1e-3",
-    out: Annotated[Path | None, typer.Option(help="Folder for found.extxyz and report.json.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for found.extxyz, relax.traj, relax.png and report.json.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Leave the saddle: relax a symmetric structure along the distortions that break its symmetry."""
+    """Leave the saddle: relax a symmetric structure along the distortions that break its symmetry.
+
+    The cell is fixed unless --cell is given; atoms that the file holds fixed stay where they are.
+    """
     with errors():
         atoms = read_structure(file)
         from pyg_symbreak.cli.relax import report, show
@@ -104,6 +111,8 @@ def relax(
             along=along,
             amplitude=amplitude,
             generations=generations,
+            max_calls=max_calls,
+            cell=cell,
             optimizer=optimizer,
             fmax=fmax,
             steps=steps,
@@ -111,6 +120,28 @@ def relax(
             out=out,
         )
         emit({"file": str(file)} | found, as_json, show)
+
+
+@app.command()
+def distortions(
+    file: Annotated[Path, typer.Argument(help="Symmetric structure, in any format that ASE reads.")],
+    supercell: Annotated[tuple[int, int, int], typer.Option(metavar="A B C", help="Repeat a crystal.")] = (1, 1, 1),
+    strain: Annotated[bool, typer.Option("--strain", help="Strains of the cell too.")] = False,
+    copies: Annotated[int, typer.Option(min=1, help="At most so many copies of an irrep, softest first.")] = 1,
+    amplitude: Annotated[float, typer.Option(help="Of what is written, as a fraction of the shortest distance.")] = 0.1,
+    symprec: Symprec = "1e-3",
+    out: Annotated[Path | None, typer.Option(help="Folder for starting structures, a file for each row.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the ways in which a structure can distort: irreps, what they keep, how many are equivalent."""
+    with errors():
+        atoms = read_structure(file)
+        if supercell != (1, 1, 1) and not atoms.pbc.all():
+            raise ValueError(f"{file}: only a crystal can be repeated")
+        from pyg_symbreak.cli.distortions import report, show
+
+        found = report(atoms.repeat(supercell), symprec, strain=strain, copies=copies, amplitude=amplitude, out=out)
+        emit({"file": str(file), "distortions": found}, as_json, show)
 
 
 @app.command()

@@ -12,8 +12,8 @@ from ase import Atoms
 from rich.console import Console
 from rich.table import Table
 
-from pyg_symbreak.cli.output import stdout
-from pyg_symbreak.distort import distortions, relax
+from pyg_symbreak.cli.output import numbered, stdout
+from pyg_symbreak.distort import distortions, plot_relaxation, relax
 
 __all__ = ["report", "show"]
 
@@ -26,6 +26,7 @@ def report(
     along: Literal["unstable", "all"],
     optimizer: str,
     symprec: float | Literal["auto"],
+    cell: bool,
     out: Path | None,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -37,9 +38,10 @@ def report(
             found = relax(
                 atoms,
                 _calculator(calculator, parameters),
-                along="unstable" if along == "unstable" else distortions(atoms, symprec, copies=1),
+                along="unstable" if along == "unstable" else distortions(atoms, symprec, copies=1, strain=cell),
                 optimizer=getattr(ase.optimize, optimizer),
                 symprec=symprec,
+                cell=cell,
                 progress=status.update,
                 **settings,
             )
@@ -48,6 +50,8 @@ def report(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         found.write(out / "found.extxyz")
+        found.write_trajectory(out / "relax.traj")
+        plot_relaxation(found).savefig(out / "relax.png", dpi=120)
         (out / "report.json").write_text(json.dumps(found.to_dict(), indent=2) + "\n")
     return found.to_dict()
 
@@ -70,18 +74,19 @@ def _calculator(name: str, parameters: str) -> Any:
 def show(report: dict[str, Any]) -> None:
     """Print it as tables."""
     console = stdout()
-    found = Table("number", "symmetry", "energy (eV)", "below the first (eV)", "kind", "unstable in")
+    found = Table("number", "symmetry", "energy (eV)", "below the first (eV)", "kind", "unstable or flat in")
     for number, row in enumerate(report["found"]):
-        kind = {True: "minimum", False: "saddle", None: "not looked at"}[row["minimum"]]
+        symmetry = numbered(row["space_group"]) or row["symmetry"]
         gain = report["found"][0]["energy"] - row["energy"]
-        unstable = ", ".join(row["unstable"])
-        found.add_row(str(number), row["symmetry"], f"{row['energy']:.4f}", f"{gain:.4f}", kind, unstable)
+        unstable = ", ".join([*row["unstable"], *(f"{name} (flat)" for name in row["flat"])])
+        found.add_row(str(number), symmetry, f"{row['energy']:.4f}", f"{gain:.4f}", row["kind"], unstable)
     descents = Table("from", "along", "curvature (eV/Å²)", "kept", "force calls", "to")
     for row in report["descents"]:
         along = "" if row["irrep"] is None else row["irrep"] + (" reversed" if row["sign"] < 0 else "")
         curvature = "" if row["curvature"] is None else f"{row['curvature']:.3f}"
         cells = ["" if row["parent"] is None else str(row["parent"]), along, curvature, row["kept"] or "all"]
-        end = "not converged" if row["found"] is None else str(row["found"])
+        stopped = report["unfinished"] is not None and row is report["descents"][-1]
+        end = str(row["found"]) if row["found"] is not None else "stopped" if stopped else "not converged"
         descents.add_row(*cells, str(row["force_calls"]), end)
     console.print("Stationary structures")
     console.print(found, highlight=False)
@@ -89,3 +94,5 @@ def show(report: dict[str, Any]) -> None:
     console.print(descents, highlight=False)
     total, curvatures = report["force_calls"], report["force_calls_for_curvatures"]
     console.print(f"{total} force calls, {curvatures} of them for curvatures", highlight=False)
+    if report["unfinished"] is not None:
+        console.print(f"Stopped there, unfinished: {report['unfinished']}. --max-calls sets how many.", highlight=False)

@@ -11,7 +11,18 @@ Bifurcation Theory II*, Springer 1988).
 
 from pyg_symbreak.distort.distortions import Distortion, distortions
 from pyg_symbreak.distort.equivalence import same_structure
+from pyg_symbreak.distort.plot import plot_relaxation
 from pyg_symbreak.distort.relax import relax
 from pyg_symbreak.distort.relaxation import FLAT, Descent, Relaxation, Stationary
 
-__all__ = ["FLAT", "Descent", "Distortion", "Relaxation", "Stationary", "distortions", "relax", "same_structure"]
+__all__ = [
+    "FLAT",
+    "Descent",
+    "Distortion",
+    "Relaxation",
+    "Stationary",
+    "distortions",
+    "plot_relaxation",
+    "relax",
+    "same_structure",
+]

@@ -74,6 +74,7 @@ class Displacements:
         atoms = symmetrize(x, symmetry)
         self.atoms = to_ase(atoms) if isinstance(atoms, Data) else atoms
         self.held = held_atoms(self.atoms)
+        exact = self.atoms.positions.copy()
         if isinstance(x, Atoms):
             self.atoms.positions[self.held] = x.positions[self.held]
         self.strain = strain
@@ -86,8 +87,8 @@ class Displacements:
         else:
             self.group = symmetry.group
             self.rotations, self.permutations = symmetry.rotations.numpy(), symmetry.permutations.numpy()
-            self._translations = symmetry.translations.numpy()
             self._elements = symmetry.elements.numpy()
+        self._translations = exact[self.permutations[:, 0]] - self.rotations @ exact[0]  # in a crystal
         self._inverse = np.argsort(self.permutations, axis=1)
         self._names: dict[tuple[int, ...], PointGroup] = {}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -98,6 +98,21 @@ class Distortion:
             out.info["distortion"] = f"{self.irrep}{'' if sign > 0 else ' reversed'} keeps {self.symbol}"
             yield out
 
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the operations and the direction, as numbers and strings; None is an infinite number."""
+        group = self.space_group
+        return {
+            "irrep": self.irrep,
+            "dimension": self.dimension,
+            "multiplicity": self.multiplicity,
+            "copy": self.copy,
+            "keep": self.keep.label,
+            "space_group": group and {"number": group.number, "symbol": group.symbol},
+            "parameters": self.parameters,
+            "equivalent": None if self.equivalent == math.inf else self.equivalent,
+            "reversible": self.reversible,
+        }
+
     def __repr__(self) -> str:
         copy = f", copy {self.copy + 1} of {self.multiplicity}" if self.multiplicity > 1 else ""
         return f"Distortion({self.irrep}{copy}, keeps {self.symbol}, {self.equivalent} equivalent)"
@@ -110,6 +125,7 @@ def distortions(
     copies: int | None = None,
     strain: bool = False,
     features: Features = (),
+    progress: Callable[[str], None] = lambda message: None,
 ) -> list[Distortion]:
     """List the inequivalent ways in which displacements in one irrep break the symmetry of a structure.
 
@@ -130,6 +146,8 @@ def distortions(
         Whether the cell of a crystal is distorted too; of a slab, in its plane.
     features : sequence of str, or mapping of str to irreps
         Of the atoms, which the symmetry keeps, as in :func:`pyg_symbreak.detect.detect_symmetry`: initial moments, say.
+    progress : callable
+        Is told in a line what is being done.
 
     Returns
     -------
@@ -163,8 +181,14 @@ def distortions(
     T2 2 Cs 2 12
     T2 2 C1 3 24
     """
+    progress("symmetry")
     space = Displacements(x, symprec, features=features, strain=strain)
-    return [d for irrep in space.irreps for d in directions(space, irrep, copies)]
+    progress(f"irreps of {space.order} operations on {space.rows} rows of displacements")
+    found: list[Distortion] = []
+    for number, irrep in enumerate(space.irreps, 1):
+        progress(f"{irrep.name}, irrep {number} of {len(space.irreps)}; {len(found)} distortions")
+        found += directions(space, irrep, copies)
+    return found
 
 
 def directions(space: Displacements, irrep: Irrep, copies: int | None = None) -> list[Distortion]:

@@ -197,7 +197,7 @@ class Relaxation:
                 {
                     "parent": d.parent,
                     "irrep": d.distortion and d.distortion.irrep,
-                    "kept": d.distortion and d.distortion.keep.label,
+                    "kept": d.distortion and d.distortion.symbol,
                     "sign": d.sign,
                     "curvature": d.curvature,
                     "force_calls": len(d.frames),
