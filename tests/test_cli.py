@@ -302,7 +302,7 @@ def test_relax_of_a_crystal_with_its_cell(tmp_path):
     result = run("relax", tmp_path / "bcc.cif", "--cell")
     for word in ("Im-3m (229)", "Fm-3m (225)", "saddle", "minimum"):
         assert word in result.stdout
-    assert "without it the cell is fixed" in " ".join(run("relax", "--help").stdout.split())
+    assert "The cell is fixed unless --cell is given" in " ".join(run("relax", "--help").stdout.split())
 
 
 def test_distortions_of_a_supercell(tmp_path):

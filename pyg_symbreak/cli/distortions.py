@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pyg_symbreak.cli.output import numbered, stdout
+from pyg_symbreak.detect import detect_symmetry, symmetrize
 from pyg_symbreak.distort import distortions
 
 __all__ = ["report", "show"]
@@ -24,6 +25,7 @@ def report(
         found = distortions(atoms, symprec, copies=copies, strain=strain, progress=status.update)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
+        atoms = symmetrize(atoms, detect_symmetry(atoms, symprec))  # type: ignore[arg-type, assignment]
         for number, way in enumerate(found):
             ase.io.write(out / f"{number}.extxyz", list(way.starts(atoms, amplitude)))
     return [way.to_dict() for way in found]
