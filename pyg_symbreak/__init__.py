@@ -28,6 +28,8 @@ The way of a structure through the packages:
     Networks trained on pairs of a structure and its distortion.
 :mod:`~pyg_symbreak.testing`
     Checks for models and sets of one's own, which return errors.
+:mod:`~pyg_symbreak.discover`
+    Which symmetry a function, a model or data have, and where a model breaks it.
 :mod:`~pyg_symbreak.cli`
     The command ``pyg-symbreak``.
 

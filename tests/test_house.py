@@ -14,8 +14,8 @@ import pyg_symbreak
 
 ROOT = Path(pyg_symbreak.__file__).parent
 FLOORS = [
-    *("_native", "groups", "ops", "files", "structures", "detect", "discover", "breaking", "distort", "transforms"),
-    *("nn", "losses", "diagnosis", "dynamics", "flows", "datasets", "plot", "testing", "training", "cli"),
+    *("_native", "groups", "ops", "files", "structures", "detect", "breaking", "distort", "transforms"),
+    *("nn", "losses", "diagnosis", "dynamics", "flows", "datasets", "plot", "testing", "discover", "training", "cli"),
 ]
 """From the ground up: each imports those before it."""
 UPWARDS = {("files", "structures")}
