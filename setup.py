@@ -46,6 +46,7 @@ setup(
     extras_require={
         "scatter": ["torch-scatter"],
         "benchmark": ["libmsym", "pymatgen", "pynauty"],
+        "distributed": ["ray>=2.9"],
         "quantum": ["pyscf"],
         "train": ["lightning>=2.6"],
         "test": [

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["parse_file", "read_structure"]
+__all__ = ["parse_file", "read_frames", "read_structure"]
 
 
 def parse_file(path: str | os.PathLike) -> Atoms:
@@ -30,6 +31,32 @@ def parse_file(path: str | os.PathLike) -> Atoms:
         return cast("Atoms", ase.io.read(os.fspath(path)))  # a list only where an index asks for one
     except Exception as error:  # ASE's readers raise whatever they meet
         raise ValueError(f"{path}: ASE cannot read this file ({type(error).__name__}: {error})") from error
+
+
+def read_frames(path: str | os.PathLike) -> Iterator[Atoms]:
+    """All frames of a file, one after the other, unchecked.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If ASE cannot read a frame.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    import ase.io
+
+    frames, count = ase.io.iread(os.fspath(path)), 0
+    while True:
+        try:
+            frame = next(frames, None)
+        except Exception as error:  # ASE's readers raise whatever they meet
+            raise ValueError(f"{path}: ASE cannot read frame {count} ({type(error).__name__}: {error})") from error
+        if frame is None:
+            return
+        count += 1
+        yield frame
 
 
 def read_structure(path: str | os.PathLike) -> Atoms:

@@ -14,7 +14,7 @@ import typer
 
 from pyg_symbreak.cli.options import Json, Symprec
 from pyg_symbreak.cli.output import emit, errors
-from pyg_symbreak.files import parse_file, read_structure
+from pyg_symbreak.files import parse_file, read_frames, read_structure
 
 __all__ = ["app"]
 
@@ -163,3 +163,32 @@ def train(
         found = run(settings, folder, resume)
         if int(os.environ.get("RANK", 0)) == 0:
             emit(found, as_json, lambda report: show(report, folder))
+
+
+@app.command()
+def preprocess(
+    file: Annotated[Path, typer.Argument(metavar="IN", help="Structures: the frames of a file that ASE reads.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the data set. One that was begun is gone on with.")],
+    breaking: Annotated[
+        Literal["group", "input", "sympe", "noise"], typer.Option(help="Where objects come from.")
+    ] = "group",
+    keep: Annotated[str | None, typer.Option(help="Subgroup to keep, by symbol or label.")] = None,
+    irreps: Annotated[str | None, typer.Option(help="Irreps that all objects are placed in, to share a batch.")] = None,
+    cutoff: Annotated[float | None, typer.Option(help="Also list neighbours within this distance, Å.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the objects drawn.")] = 0,
+    symprec: Symprec = "1e-3",
+    processes: Annotated[int, typer.Option(min=1)] = 1,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Work on a Ray cluster: RAY_ADDRESS, or one started here.")
+    ] = False,
+    shard_size: Annotated[int, typer.Option(min=1, help="Structures that are done at once, or done again.")] = 500,
+    as_json: Json = False,
+) -> None:
+    """Detect and break the symmetry of many structures, into a data set that PyG's OnDiskDataset opens."""
+    with errors():
+        frames = read_frames(file)
+        from pyg_symbreak.cli.preprocess import run, show
+
+        work = {"processes": processes, "ray": ray, "shard_size": shard_size}
+        objects = {"breaking": breaking, "keep": keep, "irreps": irreps, "seed": seed, "symprec": symprec}
+        emit({"file": str(file)} | run(frames, out, objects, cutoff, work), as_json, show)

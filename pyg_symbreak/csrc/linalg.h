@@ -1,4 +1,4 @@
-// Vectors and matrices of three dimensions.
+// Vectors and matrices of three dimensions, by their definitions; nothing here takes more than a few operations.
 #pragma once
 
 #include <array>

@@ -1,5 +1,6 @@
 // The Python module pyg_symbreak._native. Arrays come in by the buffer protocol (C-contiguous, float64 or int64)
-// and go out as bytearrays of the same types.
+// and go out as bytearrays of the same types: one copy each, so that neither numpy's nor torch's headers are needed.
+// What the functions compute, how and at what cost stands in graph.h and molecule.h; _native.pyi has their signatures.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
