@@ -4,6 +4,7 @@ All of it is numpy: matrices, tables and irreps are arrays, and importing it imp
 enters a network is a tensor, and is made by the packages above.
 """
 
+from .characters import CharacterTable, character_table
 from .finite_group import FiniteGroup, Subgroup
 from .irreps import irreps_matrices, irreps_terms, wigner_d
 from .lie import LieGroup
@@ -21,12 +22,14 @@ from .structure import structure
 from .symbols import parse_symbol
 
 __all__ = [
+    "CharacterTable",
     "FiniteGroup",
     "LieGroup",
     "PointGroup",
     "Representation",
     "Subgroup",
     "axis_and_angle",
+    "character_table",
     "cyclic_group",
     "dihedral_group",
     "hom",
