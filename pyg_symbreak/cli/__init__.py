@@ -192,3 +192,28 @@ def preprocess(
         work = {"processes": processes, "ray": ray, "shard_size": shard_size}
         objects = {"breaking": breaking, "keep": keep, "irreps": irreps, "seed": seed, "symprec": symprec}
         emit({"file": str(file)} | run(frames, out, objects, cutoff, work), as_json, show)
+
+
+@app.command()
+def discover(
+    model: Annotated[
+        Path, typer.Argument(help="Model, as torch.save(model, file) writes it. Loading it runs its code.")
+    ],
+    data: Annotated[Path, typer.Argument(help="Structures: the frames of a file that ASE reads.")],
+    irreps_out: Annotated[str, typer.Option(help="How the output is meant to transform: 1x1o, 0e.")],
+    cutoff: Annotated[
+        float | None, typer.Option(help="List neighbours within this distance, Å, before each call.")
+    ] = None,
+    degree: Annotated[int, typer.Option(min=0, help="Largest l of the irreps that errors are told in.")] = 3,
+    figure: Annotated[Path | None, typer.Option(help="File for a figure of the errors.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell where a model breaks the symmetry that it was meant to have, in which irreps, and why."""
+    with errors():
+        if not model.is_file():
+            raise FileNotFoundError(f"{model}: no such file")
+        frames = read_frames(data)
+        from pyg_symbreak.cli.discover import report, show
+
+        found = report(model, frames, irreps_out, cutoff, degree, figure)
+        emit({"model": str(model), "data": str(data)} | found, as_json, show)
