@@ -14,6 +14,8 @@ The way of a structure through the packages:
     The ways in which a structure can distort, and relaxations along them.
 :mod:`~pyg_symbreak.transforms`
     PyG transforms that attach symmetry and objects to a Data.
+:mod:`~pyg_symbreak.preprocess`
+    Many structures, over processes or a cluster, into a data set on disk.
 :mod:`~pyg_symbreak.nn`
     Layers and networks that take the objects.
 :mod:`~pyg_symbreak.ops`

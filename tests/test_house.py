@@ -14,7 +14,7 @@ import pyg_symbreak
 
 ROOT = Path(pyg_symbreak.__file__).parent
 FLOORS = [
-    *("_native", "groups", "ops", "files", "structures", "detect", "breaking", "distort", "transforms"),
+    *("_native", "groups", "ops", "files", "structures", "detect", "breaking", "distort", "transforms", "preprocess"),
     *("nn", "losses", "diagnosis", "dynamics", "flows", "datasets", "plot", "testing", "discover", "training", "cli"),
 ]
 """From the ground up: each imports those before it."""
