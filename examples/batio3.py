@@ -123,8 +123,8 @@ class Phases:
         self.symmetry = detect_symmetry(self.targets[0])
         self.keep = [kept_symmetry(self.symmetry, d.y, d.strain[0]) for d in self.targets]
         self.sets = [breaking_set(self.symmetry.group, keep) for keep in self.keep]
-        one = [AddSymmetryBreaking(keep=keep, choose=0)(d) for keep, d in zip(self.keep, self.targets, strict=True)]
-        self.batch = Batch.from_data_list(one)
+        pair = AddSymmetryBreaking(choose="target", target={"y": "1o", "strain": "0e+2e"})
+        self.batch = Batch.from_data_list([pair(data) for data in self.targets])
         self.strain = strain_to_irreps(self.batch.strain)
         self.scale_y, self.scale_strain = self.batch.y.square().mean().sqrt(), self.strain.square().mean().sqrt()
 

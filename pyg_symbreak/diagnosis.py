@@ -13,7 +13,7 @@ from ase import Atoms
 from torch import Tensor
 from torch_geometric.data import Data
 
-from pyg_symbreak.breaking import BreakingSet, breaking_set
+from pyg_symbreak.breaking import BreakingSet, breaking_set, largest_group
 from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.losses import curie_residual
@@ -256,7 +256,7 @@ def _kept(
     if strain is not None:
         moved = symmetry.rotations @ strain @ symmetry.rotations.mT
         changes = torch.maximum(changes, torch.linalg.matrix_norm(moved - strain, ord=2))
-    return _largest_group(symmetry.rotations.numpy(), changes.numpy(), tolerance)
+    return largest_group(symmetry.rotations.numpy(), changes.numpy(), tolerance)
 
 
 def _changes(rotations: Tensor, permutations: Tensor, vectors: Tensor) -> Tensor:
@@ -264,20 +264,6 @@ def _changes(rotations: Tensor, permutations: Tensor, vectors: Tensor) -> Tensor
     moved = torch.einsum("gij,nj->gni", rotations, vectors)
     wanted = vectors[permutations]  # the operation carries node i onto permutations[g, i]
     return (moved - wanted).norm(dim=2).amax(1)
-
-
-def _largest_group(rotations: np.ndarray, changes: np.ndarray, tolerance: float) -> tuple[PointGroup, np.ndarray]:
-    """The group of the operations that change the target by no more than the tolerance, lowered until there is one."""
-    while True:
-        mask = changes <= tolerance
-        rounded = np.round(rotations[mask].reshape(-1, 9), 6) + 0.0
-        first = np.sort(np.unique(rounded, axis=0, return_index=True)[1])
-        try:
-            return PointGroup.from_matrices(rotations[mask][first]), mask
-        except ValueError:
-            if mask.sum() <= 1:
-                raise
-            tolerance = float(np.nextafter(changes[mask].max(), -1))
 
 
 def _kept_of_continuous(symmetry: Symmetry, vectors: Tensor, tolerance: float) -> PointGroup:
@@ -318,7 +304,7 @@ def _kept_of(
     rotations = np.array([np.eye(3), *fixing, *swapping])
     permutations = symmetry.permutations[[0] * (1 + len(fixing)) + [-1] * len(swapping)]
     changes = _changes(torch.from_numpy(rotations), permutations, vectors).numpy()
-    return _largest_group(rotations, changes, tolerance)[0]
+    return largest_group(rotations, changes, tolerance)[0]
 
 
 def _half_turn(axis: np.ndarray) -> np.ndarray:

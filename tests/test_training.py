@@ -449,3 +449,40 @@ def test_an_answer_for_each_object_and_each_draw():
     methane = copy.copy(next(p for p in all_pairs(noisy) if p.name == "CH4+"))
     y, energy = answer_all(Distorter(load_pairs(noisy), noisy), methane, noisy)
     assert (y.shape, energy.shape) == ((32, 5, 3), (32, 1))
+
+
+def pyramids(orientations):
+    """Planar ammonia and the pyramid it becomes, turned, reflected and renumbered."""
+    turns = 2 * np.pi * np.arange(3) / 3
+    planar = np.array([(0, 0, 0), *((np.cos(a), np.sin(a), 0) for a in turns)])
+    umbrella = np.array([[0, 0, 0.3], *[[0, 0, -0.1]] * 3])
+    frames = []
+    for number in range(orientations):
+        turn = Rotation.random(random_state=number).as_matrix() * (-1) ** number
+        order = np.random.default_rng(number).permutation(4)
+        parent = Atoms("NH3", planar @ turn.T)[order]
+        target = Atoms("NH3", (planar + umbrella) @ turn.T)[order]
+        frames += [parent, target]
+    return frames
+
+
+def test_one_pair_in_eight_orientations_is_learned(tmp_path):
+    """Labels of all orientations agree: what object 0 of each, one of two at random, could not be fitted to."""
+    write(tmp_path / "pairs.xyz", pyramids(8), format="extxyz")
+    config = Config.of({"dataset": str(tmp_path / "pairs.xyz"), "steps": 150, **SMALL})
+    metrics = run.train(config, tmp_path / "run")["runs"][0]
+    assert metrics["loss"] < 1e-4
+    for row in metrics["training"]:
+        assert (row["group"], row["keep"], row["targets"], row["answers"]) == ("D3h", "C3v", 2, 2)
+        assert row["error"] < 0.01
+
+
+def test_a_target_that_breaks_translations_is_refused(tmp_path):
+    chain = Atoms("CsCl", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=[4.0] * 3, pbc=True).repeat((2, 1, 1))
+    antiferro = chain.copy()
+    antiferro.positions[0, 2] += 0.1
+    antiferro.positions[2, 2] -= 0.1
+    write(tmp_path / "pair.extxyz", [chain, antiferro])
+    with pytest.raises(ValueError, match="0: the target loses 1 translations of the cell"):
+        load_pairs(Config.of({"dataset": str(tmp_path / "pair.extxyz")}))
+    assert load_pairs(Config.of({"dataset": str(tmp_path / "pair.extxyz"), "strategy": "none"})).training

@@ -16,6 +16,7 @@ from .input_indexed import InputIndexed, KernelObjects, input_breaking_set
 from .noise import Noise, NoiseObjects
 from .protocol import Breaking, ListedObjects, Objects
 from .sympe import GroupElement
+from .target import Target, largest_group, orbit_candidates, paired_object, read_target, target_stabilizer
 
 __all__ = [
     "Breaking",
@@ -33,6 +34,7 @@ __all__ = [
     "NoiseObjects",
     "Objects",
     "SetAnalysis",
+    "Target",
     "analyze_set",
     "breaking_set",
     "breaking_sets",
@@ -40,6 +42,11 @@ __all__ = [
     "canonicalize_lattice",
     "coset_breaking_set",
     "input_breaking_set",
+    "largest_group",
     "lattice_action",
     "lattice_points",
+    "orbit_candidates",
+    "paired_object",
+    "read_target",
+    "target_stabilizer",
 ]

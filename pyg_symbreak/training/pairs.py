@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
 import ase.io
-import numpy as np
 import torch
 from ase import Atoms
 from ase.data import covalent_radii
@@ -17,12 +17,13 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torch_geometric.data import Data
 
-from pyg_symbreak.breaking import BreakingSet, GroupIndexed, InputIndexed
+from pyg_symbreak.breaking import GroupIndexed, InputIndexed, Objects, read_target, target_stabilizer
 from pyg_symbreak.datasets import BaTiO3, JahnTeller, TriangularPrism
 from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.diagnosis import diagnose
 from pyg_symbreak.groups import PointGroup, irreps_matrices
 from pyg_symbreak.structures import from_ase, strain_to_irreps
+from pyg_symbreak.testing import pairing_error
 from pyg_symbreak.training.config import Config
 from pyg_symbreak.transforms import AddSymmetryBreaking, NeighborList
 from pyg_symbreak.transforms.add_symmetry_breaking import place
@@ -31,6 +32,8 @@ __all__ = ["Pair", "Pairs", "atom_features", "load_pairs"]
 
 TOLERANCE = 1e-3
 """An operation that changes the target by less (Å; eV or strain for the whole structure) leaves it as it is."""
+SAMPLE = 5
+"""Pairs that are turned, to see whether their objects turn with them."""
 NOBLE_GASES = (2, 10, 18, 36, 54, 86, 118)
 
 
@@ -56,6 +59,8 @@ class Pair:
         that sees the structure alone. Of the target of the whole structure where there are no displacements.
     objects : Tensor [m, D] or None
         The symmetry breaking objects; the first belongs to the target.
+    lost_translations : int
+        How many translations of the cell the target breaks.
     """
 
     data: Data
@@ -68,6 +73,7 @@ class Pair:
     images_graph_y: Tensor
     floor: float
     objects: Tensor | None
+    lost_translations: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +103,7 @@ def load_pairs(config: Config) -> Pairs:
     if config.strategy == "noise":
         irreps = "1o"
     elif config.strategy != "none":
-        pairs, irreps = _with_objects(pairs, config, parent)
+        pairs, irreps = _with_objects(pairs, config, parent, irreps_graph)
     names = config.held_out
     if names is None:
         names = [data.name for data in graphs if data.get("held_out") is not None and bool(data.held_out)]
@@ -223,6 +229,11 @@ def _pair(data: Data, irreps_graph: str, parent: str) -> Pair:
         proper = torch.linalg.det(rotations) > 0
         rotations, permutations = rotations[proper], permutations[proper]
     y, graph_y = data.y.double(), data.graph_y.double()
+    target = read_target(data, _fields(data, irreps_graph))
+    try:
+        keep, kept = target_stabilizer(symmetry, target, TOLERANCE, parent == "SO3")
+    except ValueError as error:
+        raise ValueError(f"{data.name}: {error}") from error
     moved_y = torch.zeros(len(rotations), *y.shape, dtype=torch.float64)
     if y.size(1):
         turned = y @ rotations.mT
@@ -230,12 +241,8 @@ def _pair(data: Data, irreps_graph: str, parent: str) -> Pair:
     matrices = torch.from_numpy(irreps_matrices(o3.Irreps(irreps_graph), rotations.numpy()))
     moved_graph = matrices @ graph_y[0]
     both = torch.cat([moved_y.flatten(1), moved_graph], dim=1)
-    unchanged = (both - both[0]).abs().amax(dim=1) < TOLERANCE
     group = symmetry.group if parent == "O3" else symmetry.group.rotations()
-    if symmetry.continuous is None:
-        keep = PointGroup.from_matrices(_distinct_rows(rotations[unchanged].flatten(1)).view(-1, 3, 3).numpy())
-    else:
-        keep = _kept_of_line(symmetry, y, bool(unchanged.all()), data.name)
+    pure = (symmetry.rotations - torch.eye(3, dtype=torch.float64)).abs().amax((1, 2)) < 1e-6
     first = [int(row) for row in _first_of_each(both)]
     mean_y, mean_graph = moved_y.mean(0), moved_graph.mean(0)
     floor = (y - mean_y).square().sum() / len(y) if y.size(1) else (graph_y[0] - mean_graph).square().sum()
@@ -253,18 +260,8 @@ def _pair(data: Data, irreps_graph: str, parent: str) -> Pair:
         images_graph_y=moved_graph[first].to(dtype),
         floor=float(floor.sqrt()),
         objects=None,
+        lost_translations=int((pure & ~torch.from_numpy(kept)).sum()),
     )
-
-
-def _kept_of_line(symmetry: Symmetry, y: Tensor, unchanged: bool, name: str) -> PointGroup:
-    """K of a linear molecule, which must be all of its symmetry: else the equally good targets have no end."""
-    assert symmetry.kernel is not None
-    if symmetry.kernel.dimension == 1:
-        axis = torch.from_numpy(symmetry.kernel.axis.copy())
-        unchanged = unchanged and bool((y - torch.outer(y @ axis, axis)).norm(dim=1).max() < TOLERANCE)
-    if not unchanged:
-        raise ValueError(f"the target of {name} breaks a continuous symmetry: its equally good targets have no end")
-    return symmetry.group
 
 
 def _first_of_each(rows: Tensor) -> list[int]:
@@ -276,25 +273,63 @@ def _first_of_each(rows: Tensor) -> list[int]:
     return found
 
 
-def _distinct_rows(rows: Tensor) -> Tensor:
-    return rows[_first_of_each(rows)]
+def _fields(data: Data, irreps_graph: str) -> dict[str, str]:
+    """The attributes that hold the target, and how they transform."""
+    on_nodes = {"y": "1o"} if data.y.size(1) else {}
+    return on_nodes | ({"graph_y": irreps_graph} if data.graph_y.size(1) else {})
 
 
-def _with_objects(pairs: Sequence[Pair], config: Config, parent: str) -> tuple[list[Pair], str | None]:
+def _with_objects(
+    pairs: Sequence[Pair], config: Config, parent: str, irreps_graph: str
+) -> tuple[list[Pair], str | None]:
     """The pairs with their objects, all in common irreps; zeros where nothing is to be broken."""
     ways = {}
     for pair in pairs:
-        keep = {"target": pair.keep, "nothing": None}.get(config.keep, config.keep)
-        if keep != pair.group:
+        if pair.lost_translations:
+            raise ValueError(
+                f"{pair.name}: the target loses {pair.lost_translations} translations of the cell, which leave an "
+                "object of the whole structure as it is, so that no network with one can learn it: take the pair out"
+            )
+        if config.keep != "target" or pair.keep != pair.group:
+            keep = {"target": None, "nothing": "C1"}.get(config.keep, config.keep)
             kind = InputIndexed(keep) if config.strategy == "input" else GroupIndexed(keep, parent)
-            ways[pair] = AddSymmetryBreaking(kind, symprec=TOLERANCE)
-    irreps = [way.objects(pair.data).irreps for pair, way in ways.items()]
-    if not irreps:
+            fields = _fields(pair, irreps_graph)  # type: ignore[arg-type]
+            ways[pair] = AddSymmetryBreaking(kind, choose="target", target=fields, symprec=TOLERANCE)
+    if not ways:
         return list(pairs), None
-    common = _union(irreps)
+    sets = {pair: way.objects(_with_target(pair)) for pair, way in ways.items()}
+    for pair, found in sets.items():
+        if found.size == math.inf:
+            raise ValueError(f"{pair.name}: {found.explanation} For that: strategy: input")
+    _check_pairing(ways, parent)
+    common = _union([found.irreps for found in sets.values()])
     zero = torch.zeros(1, common.dim)
-    found = [replace(p, objects=_objects(ways[p], p, common) if p in ways else zero) for p in pairs]
-    return found, str(common)
+    objects = {pair: _objects(ways[pair], pair, found, common) for pair, found in sets.items()}
+    return [replace(pair, objects=objects.get(pair, zero)) for pair in pairs], str(common)
+
+
+def _with_target(pair: Pair) -> Data:
+    """The structure with its target."""
+    data = pair.data.clone()
+    data.y, data.graph_y = pair.y, pair.graph_y
+    return data
+
+
+def _check_pairing(ways: Mapping[Pair, AddSymmetryBreaking], parent: str) -> None:
+    """Refuse to train if the objects of some of the pairs do not move with structure and target."""
+    for pair, way in list(ways.items())[:SAMPLE]:
+        try:
+            seeded = torch.Generator().manual_seed(0)
+            error = pairing_error(
+                way, _with_target(pair), way.target, parent=parent, symprec=TOLERANCE, trials=1, generator=seeded
+            )
+        except ValueError as problem:
+            raise ValueError(f"{pair.name}: {problem}") from problem
+        if error > 0.01:
+            raise ValueError(
+                f"{pair.name}: turned with its target, the structure gets another object ({error:.2g} away from the "
+                "turned one), so that no network could learn it: the target, or the structure, is nearly symmetric"
+            )
 
 
 def _union(all_irreps: Sequence[o3.Irreps]) -> o3.Irreps:
@@ -303,17 +338,12 @@ def _union(all_irreps: Sequence[o3.Irreps]) -> o3.Irreps:
     return o3.Irreps([(max(irreps.count(ir) for irreps in all_irreps), ir) for ir in irs])
 
 
-def _objects(way: AddSymmetryBreaking, pair: Pair, irreps: o3.Irreps) -> Tensor:
+def _objects(way: AddSymmetryBreaking, pair: Pair, found: Objects, irreps: o3.Irreps) -> Tensor:
     """The objects of a pair, the one that belongs to the target first."""
-    found = way.objects(pair.data)
-    assert isinstance(found, BreakingSet)
-    if found.size == np.inf:
-        raise ValueError(f"{pair.name}: {found.explanation} For that: strategy: input")
-    objects = place(found.objects, found.irreps, str(irreps))
-    for number, motion in enumerate(found.motions):
-        if pair.keep.contains_group(found.stabilizer.rotated(motion * np.linalg.det(motion))):
-            return objects.roll(-number, 0).to(pair.data.pos)
-    raise ValueError(
-        f"{pair.name}: objects that keep {found.keep.label} of {pair.group.schoenflies} cannot give a target that "
-        f"keeps {pair.keep.label} only; keep less, or keep: target"
-    )
+    try:
+        first = way(_with_target(pair)).breaking
+    except ValueError as error:
+        raise ValueError(f"{pair.name}: {error}") from error
+    objects = found.all().to(first)
+    number = int((objects - first).norm(dim=1).argmin())
+    return place(objects.roll(-number, 0), found.irreps, str(irreps))

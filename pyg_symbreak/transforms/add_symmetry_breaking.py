@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
-from typing import Literal
+from dataclasses import fields, replace
+from typing import Any, Literal
 
 import torch
 from e3nn import o3
@@ -13,8 +13,18 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from pyg_symbreak.breaking import Breaking, GroupElement, GroupIndexed, InputIndexed, Noise, Objects
-from pyg_symbreak.detect import symmetry_of
+from pyg_symbreak.breaking import (
+    Breaking,
+    GroupElement,
+    GroupIndexed,
+    InputIndexed,
+    Noise,
+    Objects,
+    paired_object,
+    read_target,
+    target_stabilizer,
+)
+from pyg_symbreak.detect import GraphSymmetry, Symmetry, symmetry_of
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.transforms._input import attach, device_of, generator_for, naming, require_data, require_free
 from pyg_symbreak.transforms.add_symmetry import AddSymmetry
@@ -52,9 +62,15 @@ class AddSymmetryBreaking(BaseTransform):
         Where the object comes from; a name stands for the class with its defaults.
     keep : str or PointGroup, optional
         With the names "group" and "input": what is to be kept of the symmetry. Default: nothing.
-    choose : "sample", "all" or int
+    choose : "sample", "all", "target" or int
         A random object; or all of them, each on a copy of the structure, returned as one batch in the order of the
-        set; or the object of this number.
+        set; or the one that belongs to the target of the structure, by a rule that moves with both
+        (:func:`~pyg_symbreak.breaking.paired_object`): this is for training on known answers; or the object of this
+        number, which means nothing from one orientation of a structure to another.
+    target : str, or mapping of str to irreps
+        With ``choose="target"``: the attributes that hold the target, as in
+        :func:`~pyg_symbreak.breaking.read_target`. A breaking whose ``keep`` is not given keeps what the target keeps,
+        up to changes of ``symprec`` (in the unit of the target).
     seed : int, optional
         With ``choose="sample"``: the object then depends on the seed and the structure only. Without it, it is
         drawn from torch's global generator, which DataLoader seeds in its workers.
@@ -101,7 +117,8 @@ class AddSymmetryBreaking(BaseTransform):
         breaking: Breaking | str = "group",
         *,
         keep: str | PointGroup | None = None,
-        choose: int | Literal["sample", "all"] = "sample",
+        choose: int | Literal["sample", "all", "target"] = "sample",
+        target: str | Mapping[str, str] = "y",
         seed: int | None = None,
         irreps: str | o3.Irreps | None = None,
         attr: str | None = "breaking",
@@ -109,13 +126,14 @@ class AddSymmetryBreaking(BaseTransform):
         symprec: float | Literal["auto"] = 1e-3,
         features: Sequence[str] | Mapping[str, str] = (),
     ) -> None:
-        if isinstance(choose, str) and choose not in ("sample", "all"):
-            raise ValueError(f"choose must be 'sample', 'all' or the number of an object, got {choose!r}")
+        if isinstance(choose, str) and choose not in ("sample", "all", "target"):
+            raise ValueError(f"choose must be 'sample', 'all', 'target' or the number of an object, got {choose!r}")
         if on not in ("graph", "nodes"):
             raise ValueError(f"on must be 'graph' or 'nodes', got {on!r}")
         require_free(attr)
         self.breaking = _breaking(breaking, keep)
         self.choose = choose
+        self.target = target if isinstance(target, str) else dict(target)
         self.seed = seed
         self.irreps = None if irreps is None else str(o3.Irreps(irreps))
         self.attr = attr
@@ -125,9 +143,7 @@ class AddSymmetryBreaking(BaseTransform):
 
     def objects(self, data: Data) -> Objects:
         """The objects of a structure, in irreps of their own."""
-        read = require_data(data, self)
-        with naming(data):
-            return self.breaking.objects(read, symmetry_of(read, self.symprec, self.features), self.features)
+        return self._read(data)[2]
 
     def common_irreps(self, dataset: Iterable[Data]) -> o3.Irreps:
         """The smallest irreps that hold the objects of all structures: what ``irreps`` should be for them."""
@@ -139,9 +155,9 @@ class AddSymmetryBreaking(BaseTransform):
 
     def forward(self, data: Data) -> Data | Batch:
         """Attach the object; with ``choose="all"`` return the batch of the structure with each of them."""
-        found = self.objects(data)
+        read, symmetry, found = self._read(data)
         with naming(data):
-            rows = self._chosen(require_data(data, self), found)
+            rows = self._chosen(read, symmetry, found)
             if self.choose == "all":
                 return ObjectBatch.of(
                     [self._attach(data.clone(), found, row) for row in rows], f"{self.attr or 'breaking'}_irreps"
@@ -152,8 +168,32 @@ class AddSymmetryBreaking(BaseTransform):
         """Copies of many structures with their symmetries, as :meth:`AddSymmetry.map` attaches them, and objects."""
         return [self(data) for data in AddSymmetry(self.symprec, self.features).map(structures, processes)]
 
-    def _chosen(self, data: Data, found: Objects) -> Tensor:
+    def _read(self, data: Data) -> tuple[Data, Symmetry | GraphSymmetry, Objects]:
+        """The structure as it is read, its symmetry and its objects."""
+        read = require_data(data, self)
+        with naming(data):
+            symmetry = symmetry_of(read, self.symprec, self.features)
+            breaking: Any = self.breaking
+            if (
+                self.choose == "target"
+                and isinstance(symmetry, Symmetry)
+                and getattr(breaking, "keep", "given") is None
+            ):
+                target = read_target(read, self.target)
+                kept, _ = target_stabilizer(symmetry, target, symmetry.symprec, self._rotations_only)
+                breaking = replace(breaking, keep=kept)
+            return read, symmetry, breaking.objects(read, symmetry, self.features)
+
+    @property
+    def _rotations_only(self) -> bool:
+        return getattr(self.breaking, "parent", "O3") == "SO3"
+
+    def _chosen(self, data: Data, symmetry: Symmetry | GraphSymmetry, found: Objects) -> Tensor:
         """The rows of the objects that were asked for, [n, ...]."""
+        if self.choose == "target":
+            target, tolerance = read_target(data, self.target), getattr(symmetry, "symprec", 0.0)
+            only = self._rotations_only
+            return paired_object(found, data, symmetry, target, self.features, tolerance, only)[None]
         if self.choose == "sample":
             return found.sample(1, generator_for(data, self.seed))
         if self.choose == "all":
