@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torch_geometric.data import Batch, Data
 
-from pyg_symbreak.breaking import breaking_set
+from pyg_symbreak.breaking import BreakingSet, breaking_set
 from pyg_symbreak.datasets import BaTiO3
 from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.diagnosis import kept_symmetry
@@ -67,12 +67,13 @@ def paper_pair(seed: int, steps: int) -> dict:
     keep = kept_symmetry(symmetry, pair.y)
     data = with_features(pair, 2.7)
     objects = AddSymmetryBreaking(keep=keep, choose="all")(data)
+    paired = AddSymmetryBreaking(choose="target")(data)
     mismatch = CrystalMismatch(pair, apply_distortion(pair, pair.y))
     result = {"start": mismatch(pair.pos).item()}
     for name in ("without object", "with object"):
         torch.manual_seed(seed)
         model = GatedNetwork("3x0e", "1o", "1o", max_radius=2.7, num_neighbors=6.0)
-        one = objects.get_example(0) if name == "with object" else without_object(objects.get_example(0))
+        one = paired if name == "with object" else without_object(paired)
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-2, foreach=True)
         best, state = float("inf"), {}
         for _ in track(range(steps + 1), f"paper pair, {name}", console=console, transient=True):
@@ -86,7 +87,7 @@ def paper_pair(seed: int, steps: int) -> dict:
     model.load_state_dict(state)
     with torch.no_grad():
         answers = centered(model(objects).view(-1, 5, 3))
-    exact = domains(symmetry, breaking_set(symmetry.group, keep).motions, pair.y)[0]
+    exact = domains(symmetry, motions_from(breaking_set(symmetry.group, keep), paired.breaking), pair.y)[0]
     result["structures"] = len(distinct(answers))
     result["largest error (Å)"] = (answers - exact).abs().max().item()
     return result
@@ -101,6 +102,12 @@ def distinct(answers: Tensor) -> list[int]:
     """Numbers of the answers [n, ...] that differ from all before them."""
     flat = answers.reshape(len(answers), -1)
     return [i for i in range(len(flat)) if all((flat[i] - flat[j]).abs().max() > 1e-2 for j in range(i))]
+
+
+def motions_from(found: BreakingSet, paired: Tensor) -> np.ndarray:
+    """Elements [n, 3, 3] of the symmetry that make each object of a set of the one that belongs to the target."""
+    number = int((found.objects - paired).norm(dim=1).argmin())
+    return found.motions @ found.motions[number].T
 
 
 def domains(symmetry: Symmetry, motions: np.ndarray, y: Tensor, strain: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -180,7 +187,8 @@ def evaluate(phases: Phases, model: GatedNetwork) -> tuple[list[dict], list[Atom
         data = phases.all_domains(i)
         with torch.no_grad():
             y, strain = phases.predict(model, data)
-        exact_y, exact_strain = domains(phases.symmetry, phases.sets[i].motions, target.y, target.strain[0])
+        motions = motions_from(phases.sets[i], phases.batch.breaking[i])
+        exact_y, exact_strain = domains(phases.symmetry, motions, target.y, target.strain[0])
         strain = irreps_to_strain(strain)
         predicted = [to_ase(apply_distortion(target, u, e[None])) for u, e in zip(y, strain, strict=True)]
         for number, atoms in enumerate(predicted):
