@@ -57,15 +57,30 @@ def _axes_of(elements: np.ndarray) -> tuple[str, str]:
     keep = angles > 1e-6
     if not keep.any():
         return "", ""
-    det, axes, angles = det[keep], axes[keep], angles[keep]
-    lines = np.round(np.abs(axes @ axes.T), 6) > 1 - 1e-5
-    weight = lines.sum(1) + 0.5 * (det > 0)  # how many elements share the axis; rotations before mirrors on ties
-    main = int(np.argmax(np.round(weight, 3)))
-    others = [i for i in range(len(axes)) if not lines[main, i]]
-    if not others:
+    det, axes = det[keep], axes[keep]
+    leading = np.take_along_axis(axes, np.argmax(np.abs(axes) > 1e-4, axis=1)[:, None], axis=1)
+    _, line, count = np.unique(
+        np.round(axes * np.sign(leading), 5) + 0.0, axis=0, return_inverse=True, return_counts=True
+    )
+    line = line.ravel()
+    main = int(
+        np.argmax(count[line] + 0.5 * (det > 0))
+    )  # most elements share the axis; rotations before mirrors on ties
+    others = np.flatnonzero(line != line[main])
+    if not len(others):
         return direction(axes[main]), ""
-    second = min(others, key=lambda i: (det[i] < 0, len(direction(axes[i])), direction(axes[i])))
-    return direction(axes[main]), ("m" if det[second] < 0 else "") + direction(axes[second])
+    proper = det[others] > 0
+    others = others[proper] if proper.any() else others
+    short = _whole(axes[others])
+    names = {direction(axes[i]) for i in (others[short] if short.any() else others)}
+    second = min(names, key=lambda name: (len(name), name))
+    return direction(axes[main]), ("" if proper.any() else "m") + second
+
+
+def _whole(v: np.ndarray) -> np.ndarray:
+    """Which directions [n, 3] are written in small whole numbers, and so are shorter than all others."""
+    scaled = (v / np.abs(v).max(1, keepdims=True))[:, None] * np.arange(1, 5)[:, None]
+    return (np.abs(scaled - np.round(scaled)).max(2) < 1e-4).any(1)
 
 
 def subgroup_labels(groups: list[tuple[str, np.ndarray]]) -> list[str]:
