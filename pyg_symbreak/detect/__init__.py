@@ -10,14 +10,16 @@ from pyg_symbreak.detect._detect import approximate_symmetries, detect_symmetrie
 from pyg_symbreak.detect._graph_symmetry import GraphSymmetry, PermutationGroup
 from pyg_symbreak.detect._input import Features
 from pyg_symbreak.detect._symmetrize import symmetrize
-from pyg_symbreak.detect._symmetry import SpaceGroup, Symmetry
+from pyg_symbreak.detect._symmetry import Operations, SpaceGroup, Supercell, Symmetry
 from pyg_symbreak.groups import PointGroup
 
 __all__ = [
     "Features",
     "GraphSymmetry",
+    "Operations",
     "PermutationGroup",
     "SpaceGroup",
+    "Supercell",
     "Symmetry",
     "approximate_symmetries",
     "detect_symmetries",
@@ -28,7 +30,7 @@ __all__ = [
 
 # What a symmetry is made of, so that data sets that hold some are loaded with torch.load(weights_only=True).
 _array: Any = np.empty(0).__reduce__()[0]
-torch.serialization.add_safe_globals([GraphSymmetry, PermutationGroup, PointGroup, SpaceGroup, Symmetry])
-torch.serialization.add_safe_globals(
-    [_array, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in (float, int, bool))]
-)
+_made_of = [GraphSymmetry, Operations, PermutationGroup, PointGroup, SpaceGroup, Supercell, Symmetry]
+_kinds = (float, int, bool, np.uint8, np.uint16, np.uint32)
+torch.serialization.add_safe_globals([*_made_of, _array, np.ndarray, np.dtype])
+torch.serialization.add_safe_globals(list({type(np.dtype(kind)) for kind in _kinds}))

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch_geometric.data import Data
 
-from pyg_symbreak.detect._crystal import integer_matrices, lattice_of, symmetrized_cell
+from pyg_symbreak.detect._crystal import Crystal
 from pyg_symbreak.detect._detect import detect_symmetry
 from pyg_symbreak.detect._graph_symmetry import GraphSymmetry, read_graph
-from pyg_symbreak.detect._input import Features, Structure, read_structure
+from pyg_symbreak.detect._input import Features, read_structure
 from pyg_symbreak.detect._symmetry import Symmetry
 
 
@@ -48,32 +48,24 @@ def symmetry_of(
 def _still_maps_atoms(data: Data, known: Symmetry, features: Features) -> bool:
     """Whether each operation carries each atom to one of its kind, and the lattice to itself, within its tolerance."""
     structure = read_structure(data, features, math.inf)
-    x, rotations, permutations = structure.positions, known.rotations.numpy(), known.permutations.numpy()
-    if (structure.kinds[permutations] != structure.kinds).any():
+    rotations, translations, permutations = known.cosets
+    steps = permutations if known.supercell is None else np.concatenate([permutations, known.supercell.permutations])
+    if (structure.kinds[steps] != structure.kinds).any():
         return False
     if structure.pbc.any():
-        misses = _crystal_misses(structure, known)
+        if known.supercell is None:
+            return False
+        worst, _, moves = Crystal(structure).refitted(known)
+        worst += np.linalg.norm(moves, axis=1).max()
     else:
-        misses = x[permutations] - x @ rotations.swapaxes(1, 2) - known.translations.numpy()[:, None]
-    worst = max(np.linalg.norm(misses, axis=-1).max(), structure.misses(rotations, permutations).max())
+        x = structure.positions
+        worst = np.linalg.norm(x[permutations] - x @ rotations.swapaxes(1, 2) - translations[:, None], axis=-1).max()
+    if structure.tensors:
+        worst = max(worst, structure.misses(known.rotations.numpy(), known.permutations.numpy()).max())
     if known.continuous is not None:  # the operations listed do not say that the atoms are on the axis
-        worst = max(worst, 2 * np.linalg.norm(_off_axis(x, known), axis=1).max())
+        worst = max(worst, 2 * np.linalg.norm(_off_axis(structure.positions, known), axis=1).max())
     round_off = 1e-9 + 8 * torch.finfo(data.pos.dtype).eps * max(structure.reach, np.abs(structure.cell).max())
     return bool(worst <= known.symprec + round_off)
-
-
-def _crystal_misses(structure: Structure, known: Symmetry) -> np.ndarray:
-    """By what each operation misses atoms and vectors of the lattice, [order, N + 3, 3] Å, as the detection counts."""
-    cell, origin = lattice_of(structure)
-    rotations, inverse = known.rotations.numpy(), np.linalg.inv(cell)
-    integer = integer_matrices(cell, rotations)
-    shifts = (known.translations.numpy() - origin + rotations @ origin) @ inverse
-    fractional = (structure.positions - origin) @ inverse
-    misses = fractional[known.permutations.numpy()] - fractional @ integer.swapaxes(1, 2) - shifts[:, None]
-    periodic = structure.pbc.sum()
-    misses[..., :periodic] -= np.round(misses[..., :periodic])
-    strain = cell @ rotations.swapaxes(1, 2) - integer.swapaxes(1, 2) @ cell
-    return np.concatenate([misses @ symmetrized_cell(cell, integer), strain], axis=1)
 
 
 def _off_axis(positions: np.ndarray, known: Symmetry) -> np.ndarray:

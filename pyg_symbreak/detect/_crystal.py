@@ -1,16 +1,17 @@
 """Symmetry of crystals and slabs: the operations come from moyo, everything else about them from here."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 import moyopy
 import numpy as np
-import torch
 from ase import Atoms
 from scipy.spatial import cKDTree
 
 from pyg_symbreak.detect._input import Structure
-from pyg_symbreak.detect._symmetry import SpaceGroup, Symmetry
+from pyg_symbreak.detect._symmetry import Operations, SpaceGroup, Supercell, Symmetry, into_cell
 from pyg_symbreak.structures import neighbor_pairs
 
 logging.getLogger("moyo").addHandler(logging.NullHandler())  # heard by those who set up logging
@@ -18,10 +19,17 @@ logging.getLogger("moyo").addHandler(logging.NullHandler())  # heard by those wh
 
 SAFE = 8.0
 """moyo's tolerance is kept this much below the shortest distance: far above that its search may not end."""
+ABOVE = 4.0
+"""moyo is asked with tolerances up to this much above ours: its bound other distances."""
+STEP = 2**0.5
+"""Ratio of successive tolerances that moyo is asked with; they are powers of it, whatever ours is."""
 
 
 def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
     """Space group of a crystal, or layer group of a slab, modulo the lattice of the given cell.
+
+    It is the largest one that moyo proposes, at any tolerance up to a multiple of `symprec`, of which no operation
+    misses by more than `symprec`.
 
     Raises
     ------
@@ -29,40 +37,242 @@ def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
         The cell is thinner than the tolerance allows, the tolerance is larger than distances between atoms allow, or
         no set of operations that fit within `symprec` is found.
     """
-    cell, origin = lattice_of(structure)
-    is_slab = not structure.pbc.all()
-    thickness = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    if thickness.min() <= 4 * symprec:
-        raise ValueError(f"the cell is {thickness.min():.2g} Å thin, too thin for symprec = {symprec:g} Å")
-    shortest = _shortest_distance(structure, SAFE * symprec)
-    if shortest <= 2 * symprec:
-        raise ValueError(
-            f"symprec = {symprec:g} Å is too large: two atoms are {shortest:.3g} Å apart, and for "
-            "unambiguous images it must be below half of that"
-        )
-    fractional = (structure.positions - origin) @ np.linalg.inv(cell)
-    tolerance = min(symprec, shortest / SAFE)
-    for _ in range(24):  # moyo's tolerance bounds other distances: here no atom misses by more than symprec
-        dataset = _moyo(cell, fractional, structure, tolerance)
-        integer, shifts = _operations(dataset, is_slab)
-        found = _complete(cell, fractional, structure.kinds, structure.pbc.sum(), integer, shifts)
-        if found is not None and found[3].max() <= symprec:
-            found = _with_tensors(structure, cell, found, symprec)
+    crystal = Crystal(structure)
+    largest = crystal.largest_tolerance(symprec)
+    best: Symmetry | None = None
+    for tolerance in _tolerances(largest):
+        if tolerance < 1e-3 * symprec or (best is not None and tolerance < best.residual):
             break
-        tolerance /= 2
-    else:
+        found = crystal.proposal(tolerance, symprec)
+        if found is None or found.residual > symprec:
+            continue
+        if best is None or found.order > best.order:
+            best = found
+        if found.residual < tolerance / SAFE:  # nothing changes down to there
+            break
+    if best is None:
         raise ValueError(f"no group of operations fits this structure within symprec = {symprec:g} Å")
-    rotations, translations, permutations, residuals = found
-    kind = SpaceGroup(dataset.number, _symbol(dataset.number, is_slab))
-    return Symmetry(
-        rotations=torch.from_numpy(rotations),
-        translations=torch.from_numpy(translations + origin - rotations @ origin),
-        permutations=torch.from_numpy(permutations),
-        residuals=torch.from_numpy(residuals),
-        symprec=symprec,
-        space_group=None if is_slab else kind,
-        layer_group=kind if is_slab else None,
-    )
+    return replace(best, symprec=symprec)
+
+
+def crystal_levels(structure: Structure, limit: float) -> list[Symmetry]:
+    """Groups by rising residuals up to `limit`, Å, each larger than the last or of another type.
+
+    `symprec` of each is the least tolerance that finds it, `plateau` goes from there to that of the next.
+    """
+    crystal = Crystal(structure)
+    found: list[Symmetry] = []
+    for tolerance in _tolerances(crystal.largest_tolerance(limit)):
+        if tolerance < 1e-5 * limit:
+            break
+        proposal = crystal.proposal(tolerance, limit)
+        if proposal is not None and proposal.residual <= limit:
+            low = max(proposal.residual, tolerance / ABOVE if proposal.residual > tolerance / SAFE else 0.0)
+            found.append(replace(proposal, symprec=low))
+    levels: list[Symmetry] = []
+    for level in sorted(found, key=lambda s: (s.symprec, -s.order)):
+        if (
+            not levels
+            or level.order > levels[-1].order
+            or (level.order == levels[-1].order and _kind(level) != _kind(levels[-1]))
+        ):
+            levels.append(level)
+    if not levels:
+        raise ValueError(f"no group of operations fits this structure within {limit:g} Å")
+    ends = [level.symprec for level in levels[1:]] + [float(limit)]
+    return [replace(x, plateau=(x.symprec, end)) for x, end in zip(levels, ends, strict=True)]
+
+
+def _tolerances(largest: float) -> Iterator[float]:
+    """Falling tolerances, the same whatever the largest is, so that a larger one sees all that a smaller one sees."""
+    power = int(np.floor(np.log(largest) / np.log(STEP)))
+    while True:
+        yield STEP**power
+        power -= 1
+
+
+def _kind(symmetry: Symmetry) -> SpaceGroup | None:
+    return symmetry.space_group or symmetry.layer_group
+
+
+class Crystal:
+    """A crystal or slab in coordinates along the vectors of its cell, and the groups that moyo proposes for it."""
+
+    def __init__(self, structure: Structure) -> None:
+        self.structure = structure
+        self.cell, self.origin = lattice_of(structure)
+        self.is_slab = not structure.pbc.all()
+        self.periodic = int(structure.pbc.sum())
+        self.fractional = (structure.positions - self.origin) @ np.linalg.inv(self.cell)
+        self._numbers = (structure.kinds + 1).tolist()
+
+    def largest_tolerance(self, symprec: float) -> float:
+        """Largest tolerance for moyo, Å.
+
+        Raises
+        ------
+        ValueError
+            The cell is too thin for `symprec`, or atoms are too close.
+        """
+        thickness = 1 / np.linalg.norm(np.linalg.inv(self.cell), axis=0)
+        if thickness.min() <= 4 * symprec:
+            raise ValueError(f"the cell is {thickness.min():.2g} Å thin, too thin for symprec = {symprec:g} Å")
+        shortest = _shortest_distance(self.structure, SAFE * ABOVE * symprec)
+        if shortest <= 2 * symprec:
+            raise ValueError(
+                f"symprec = {symprec:g} Å is too large: two atoms are {shortest:.3g} Å apart, and for "
+                "unambiguous images it must be below half of that"
+            )
+        return min(ABOVE * symprec, shortest / SAFE, thickness.min() / 4)
+
+    def proposal(self, tolerance: float, symprec: float) -> Symmetry | None:
+        """The group that moyo finds at a tolerance, None if its operations do not permute the atoms.
+
+        Of tensors, the largest group that keeps them within `symprec`.
+        """
+        dataset = self._moyo(tolerance)
+        if dataset is None:
+            return None
+        operations = dataset.operations
+        rotations = np.array(operations.rotations, dtype=np.int64)
+        shifts = np.array(operations.translations)
+        if self.is_slab:
+            shifts[:, 2] = 0.0  # heights are measured from their mean
+        kind = SpaceGroup(dataset.number, _symbol(dataset.number, self.is_slab))
+        found = self._symmetry(rotations, shifts, kind)
+        return self._with_tensors(found, symprec) if found is not None and self.structure.tensors else found
+
+    def _moyo(self, tolerance: float):
+        """What moyo finds; None where it fails."""
+        cell, fractional = self.cell, self.fractional
+        read = moyopy.MoyoLayerDataset if self.is_slab else moyopy.MoyoDataset
+        if self.is_slab:  # moyo wants the plane to be xy, and the atoms in one piece between 0 and 1
+            cell = np.linalg.qr(cell.T)[1].T
+            fractional = fractional + np.array([0.0, 0.0, 0.5])
+        try:
+            return read(moyopy.Cell(cell.tolist(), (fractional % 1.0).tolist(), self._numbers), symprec=tolerance)
+        except ValueError:
+            return None
+
+    def _symmetry(self, integer: np.ndarray, shifts: np.ndarray, kind: SpaceGroup) -> Symmetry | None:
+        """The group of the operations (W, w): f -> W f + w, None if some of them does not permute the atoms.
+
+        It is the product of one operation for each W and the pure translations, and these are products of powers of a
+        few, so that only few are matched atom by atom.
+        """
+        whole, first = np.unique(integer.reshape(-1, 9), axis=0, return_index=True)
+        is_identity = (integer == np.eye(3, dtype=np.int64)).all((1, 2))
+        leaders = np.sort(first[(whole != np.eye(3, dtype=np.int64).ravel()).any(1)])
+        pure = shifts[is_identity]
+        if (len(leaders) + 1) * len(pure) != len(integer):
+            return None
+        integer = np.concatenate([np.eye(3, dtype=np.int64)[None], integer[leaders]])
+        shifts = np.concatenate([np.zeros((1, 3)), shifts[leaders]])
+        metric_cell = symmetrized_cell(self.cell, integer)
+        tree = _Tree(self.fractional, self.structure.kinds, metric_cell)
+        permutations = tree.match(integer, shifts)
+        translations = _generated(tree, pure)
+        if permutations is None or translations is None:
+            return None
+        rotations = np.einsum("ji,gjk,lk->gil", metric_cell, integer, np.linalg.inv(metric_cell))
+        supercell, shifts = self._fitted(integer, rotations, shifts, permutations, translations, metric_cell)
+        center = self.cell[: self.periodic].sum(0) / 2
+        vectors = (self._center @ integer.swapaxes(1, 2) + shifts) @ self.cell - rotations @ center
+        vectors = into_cell(vectors + self.origin - rotations @ self.origin, supercell.lattice)
+        residual = _largest_miss(rotations, permutations, supercell)
+        return Symmetry(
+            cosets=Operations(rotations, vectors, permutations),
+            symprec=residual,
+            largest_residual=residual,
+            space_group=None if self.is_slab else kind,
+            layer_group=kind if self.is_slab else None,
+            supercell=supercell,
+        )
+
+    @property
+    def _center(self) -> np.ndarray:
+        """Centre of the cell, in fractional coordinates."""
+        return np.where(np.arange(3) < self.periodic, 0.5, 0.0)
+
+    def _fitted(self, integer, rotations, shifts, permutations, translations, metric_cell):
+        """What the group misses by, as a Supercell, and the shifts [m, 3] of its operations that miss the least."""
+        steps, moves, counts = translations
+        symmetric = self.fractional.copy()
+        for step, move, count in zip(steps, moves, counts, strict=True):
+            image, total = np.arange(len(symmetric)), np.zeros_like(symmetric)
+            for power in range(count):
+                total += self._wrapped(symmetric[image] - symmetric - power * move)
+                image = step[image]
+            symmetric = symmetric + total / count
+        misses = symmetric[permutations] - symmetric @ integer.swapaxes(1, 2) - shifts[:, None]
+        misses = self._wrapped(misses)
+        correction = misses.mean(1)
+        misses -= correction[:, None]
+        symmetric = symmetric + (misses @ np.linalg.inv(integer).swapaxes(1, 2)).mean(0)
+        strain = self.cell @ rotations.swapaxes(1, 2) - integer.swapaxes(1, 2) @ self.cell
+        corners = np.array(list(product((-0.5, 0.5), repeat=self.periodic))) @ strain[:, : self.periodic]
+        supercell = Supercell(
+            lattice=self.cell[: self.periodic].copy(),
+            permutations=steps,
+            vectors=moves @ self.cell,
+            counts=counts,
+            deviations=(self.fractional - symmetric) @ metric_cell,
+            strains=np.stack([np.linalg.norm(m, axis=-1).max(1) for m in (strain, corners)], axis=1),
+            stretch=max(1.0, float(np.linalg.norm(np.linalg.inv(metric_cell) @ self.cell, 2))),
+        )
+        return supercell, shifts + correction
+
+    def _wrapped(self, coordinates: np.ndarray) -> np.ndarray:
+        """Less whole multiples of the periodic vectors."""
+        coordinates[..., : self.periodic] -= np.round(coordinates[..., : self.periodic])
+        return coordinates
+
+    def _with_tensors(self, found: Symmetry, symprec: float) -> Symmetry | None:
+        """The operations that keep tensors: the largest group of them up to some residual, at most symprec."""
+        rotations, permutations = found.rotations.numpy(), found.permutations.numpy()
+        misses, integer = self.structure.misses(rotations, permutations), integer_matrices(self.cell, rotations)
+        for limit in np.unique(misses[misses <= symprec])[::-1]:
+            chosen = np.flatnonzero(misses <= limit)
+            if _is_group(integer[chosen], permutations[chosen]):
+                break
+        kind = _kind(found)
+        assert kind is not None
+        shifts = self._shifts(integer, rotations, found.translations.numpy())
+        kept = self._symmetry(integer[chosen].astype(np.int64), shifts[chosen], kind)
+        if kept is None:
+            return None
+        misses = self.structure.misses(kept.rotations.numpy(), kept.permutations.numpy())
+        residuals = np.maximum(kept.residuals.numpy(), misses)
+        return replace(kept, residual_list=residuals, largest_residual=float(residuals.max()))
+
+    def _shifts(self, integer: np.ndarray, rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:
+        """Shifts of fractional coordinates [n, 3] from Cartesian translations."""
+        center = self.cell[: self.periodic].sum(0) / 2
+        moved = translations - self.origin + rotations @ (self.origin + center)
+        return moved @ np.linalg.inv(self.cell) - self._center @ integer.swapaxes(1, 2)
+
+    def refitted(self, symmetry: Symmetry) -> tuple[float, np.ndarray, np.ndarray]:
+        """What a known group misses by in this structure.
+
+        Returns
+        -------
+        residual : float
+            Largest miss of an operation, Å, where translations may change.
+        displacements : array [N, 3]
+            To the positions that the group has exactly, Å in the given cell.
+        moves : array [m, 3]
+            By how much the translations of the cosets change, Å.
+        """
+        assert symmetry.supercell is not None
+        rotations, known, permutations = symmetry.cosets
+        integer = integer_matrices(self.cell, rotations)
+        metric_cell = symmetrized_cell(self.cell, integer)
+        shifts = self._shifts(integer, rotations, known)
+        moves = symmetry.supercell.vectors @ np.linalg.inv(self.cell)
+        translations = (symmetry.supercell.permutations, moves, symmetry.supercell.counts)
+        supercell, fitted = self._fitted(integer, rotations, shifts, permutations, translations, metric_cell)
+        back = -supercell.deviations @ np.linalg.inv(metric_cell) @ self.cell
+        return _largest_miss(rotations, permutations, supercell), back, (fitted - shifts) @ self.cell
 
 
 def _shortest_distance(structure: Structure, cutoff: float) -> float:
@@ -73,38 +283,88 @@ def _shortest_distance(structure: Structure, cutoff: float) -> float:
     return float(np.linalg.norm(apart, axis=1).min(initial=cutoff))
 
 
-def crystal_levels(structure: Structure, limit: float) -> list[Symmetry]:
-    """Groups found at rising tolerances up to `limit`, Å; `symprec` of each is its residual.
+def _generated(tree: "_Tree", pure: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]] | None:
+    """A few pure translations whose products are all of them: permutations [r, N], shifts [r, 3] and counts.
 
-    `plateau` goes from there to the residual of the next.
+    None if the shifts [k, 3], modulo 1, are no group, or do not act as one on the atoms.
     """
-    levels: list[Symmetry] = []
-    for tolerance in np.geomspace(1e-5 * limit, limit, 31):
-        try:
-            found = crystal_symmetry(structure, float(tolerance))
-        except ValueError:
-            if levels:
+    count, size = len(pure), len(tree.fractional)
+    rows = np.round(pure * count).astype(np.int64) % count  # each translation is of an order that divides their number
+    if np.abs(pure * count - np.round(pure * count)).max() > 0.25:
+        return None
+    wanted = {tuple(row) for row in rows.tolist()}
+    reached: dict[tuple[int, ...], tuple[int, ...]] = {(0, 0, 0): ()}  # translations and their powers of the steps
+    steps: list[np.ndarray] = []
+    moves: list[np.ndarray] = []
+    for row in sorted(wanted, key=lambda r: (sum(min(x, count - x) for x in r), r)):
+        if row in reached:
+            continue
+        shift = np.array(row) / count
+        matched = tree.match(np.eye(3, dtype=np.int64)[None], shift[None])
+        if matched is None:
+            return None
+        order, image = 1, row
+        while image not in reached and order <= count:
+            order, image = order + 1, tuple((a + b) % count for a, b in zip(image, row, strict=True))
+        if image not in reached:
+            return None
+        relation = reached[image]
+        if not np.array_equal(_composed([matched[0]], (order,), size), _composed(steps, relation, size)):
+            return None
+        powers = {}
+        for known, exponents in reached.items():
+            for power in range(order):
+                new = tuple((a + power * b) % count for a, b in zip(known, row, strict=True))
+                powers[new] = (*exponents, power)
+        reached = powers
+        steps.append(matched[0])
+        moves.append(shift)
+    if set(reached) != wanted or len(wanted) != count:
+        return None
+    counts = tuple(1 + max(powers) for powers in zip(*reached.values(), strict=True))
+    return np.array(steps, dtype=np.int64).reshape(-1, size), np.array(moves).reshape(-1, 3), counts
+
+
+def _composed(steps: list[np.ndarray], powers: tuple[int, ...], size: int) -> np.ndarray:
+    """Product of powers of permutations [size] that commute."""
+    out = np.arange(size)
+    for step, power in zip(steps, powers, strict=True):
+        for _ in range(power):
+            out = step[out]
+    return out
+
+
+def _largest_miss(rotations: np.ndarray, permutations: np.ndarray, supercell: Supercell) -> float:
+    """Largest residual of all products of cosets and pure translations, Å, without listing them.
+
+    An atom may land on any of the translates of its image; those that lie far from where they should be are tried
+    first, until no other can miss by more.
+    """
+    deviations, stretch = supercell.deviations, supercell.stretch
+    by_orbit = np.argsort(supercell.first_images(), kind="stable").reshape(-1, supercell.count)
+    row = np.empty(len(deviations), dtype=np.int64)
+    row[by_orbit] = np.arange(len(by_orbit))[:, None]
+    lengths = np.linalg.norm(deviations, axis=1)
+    longest = lengths[by_orbit].max(1)
+    worst = 0.0
+    for rotation, images, (lattice, border) in zip(rotations, permutations, supercell.strains, strict=True):
+        worst = max(worst, lattice)
+        bound = longest[row[images]] + lengths
+        order = np.argsort(-bound)
+        if stretch * bound[order[0]] + border < 1e-9:  # round-off
+            worst = max(worst, stretch * bound[order[0]] + border)
+            continue
+        for block in np.array_split(order, max(1, len(order) // 32)):
+            if stretch * bound[block[0]] + border <= worst:
                 break
-            raise
-        if not levels or found.order > levels[-1].order:
-            levels.append(found)
-    ends = [level.residual for level in levels[1:]] + [float(limit)]
-    pairs = zip(levels, ends, strict=True)
-    return [replace(x, symprec=x.residual, plateau=(x.residual, end)) for x, end in pairs]
+            apart = deviations[by_orbit[row[images[block]]]] - (deviations[block] @ rotation.T)[:, None]
+            worst = max(worst, stretch * float(np.linalg.norm(apart, axis=-1).max()) + border)
+    return worst
 
 
 def crystal_displacements(structure: Structure, symmetry: Symmetry) -> np.ndarray:
     """How each atom moves when fractional coordinates are averaged over the group, [N, 3] Å in the given cell."""
-    cell, origin = lattice_of(structure)
-    periodic = structure.pbc.sum()
-    inverse_cell = np.linalg.inv(cell)
-    rotations, permutations = symmetry.rotations.numpy(), symmetry.permutations.numpy()
-    integer = integer_matrices(cell, rotations)
-    shifts = (symmetry.translations.numpy() - origin + rotations @ origin) @ inverse_cell
-    fractional = (structure.positions - origin) @ inverse_cell
-    misses = fractional[permutations] - fractional @ integer.swapaxes(1, 2) - shifts[:, None]
-    misses[..., :periodic] -= np.round(misses[..., :periodic])
-    return (misses @ np.linalg.inv(integer).swapaxes(1, 2)).mean(0) @ cell
+    return Crystal(structure).refitted(symmetry)[1]
 
 
 def symmetrize_lattice(
@@ -134,82 +394,6 @@ def lattice_of(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
     heights = structure.positions @ normal
     length = 2 * np.ptp(heights) + 10.0
     return np.vstack([plane, length * normal]), heights.mean() * normal
-
-
-def _moyo(cell: np.ndarray, fractional: np.ndarray, structure: Structure, tolerance: float):
-    """Run moyo; its panics and terse errors become one that says what to do."""
-    is_slab = not structure.pbc.all()
-    read = moyopy.MoyoLayerDataset if is_slab else moyopy.MoyoDataset
-    if is_slab:  # moyo wants the plane to be xy, and the atoms in one piece between 0 and 1
-        cell = np.linalg.qr(cell.T)[1].T
-        fractional = fractional + np.array([0.0, 0.0, 0.5])
-    numbers = (structure.kinds + 1).tolist()
-    try:
-        return read(moyopy.Cell(cell.tolist(), (fractional % 1.0).tolist(), numbers), symprec=tolerance)
-    except ValueError as error:
-        raise ValueError(
-            f"the symmetry search failed at a tolerance of {tolerance:g} Å ({error}): it is probably "
-            "too large for the distances between the atoms; try a smaller symprec"
-        ) from error
-
-
-def _operations(dataset, is_slab: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations [n, 3, 3] of fractional coordinates (columns) and shifts [n, 3] of a moyo data set."""
-    operations = dataset.operations
-    rotations, shifts = np.array(operations.rotations, dtype=np.int64), np.array(operations.translations)
-    if is_slab:
-        shifts[:, 2] = 0.0  # heights are measured from their mean
-    return rotations, shifts
-
-
-def _complete(cell, fractional, kinds, periodic, integer, shifts):
-    """Cartesian rotations, translations, permutations and residuals of the operations (W, w): f -> W f + w.
-
-    The group is the product of one operation per rotation and the pure translations, so that only those need
-    to be matched atom by atom. None if some operation does not permute the atoms.
-    """
-    first = np.unique(integer.reshape(-1, 9), axis=0, return_index=True)[1]
-    is_identity = (integer == np.eye(3, dtype=np.int64)).all((1, 2))
-    pure = np.flatnonzero(is_identity)
-    pure = pure[np.argsort(np.abs(shifts[pure] - np.round(shifts[pure])).sum(1), kind="stable")]
-    leaders = [pure[0], *(i for i in np.sort(first) if not is_identity[i])]
-    if len(leaders) * len(pure) != len(integer):
-        return None
-    metric_cell = symmetrized_cell(cell, integer[leaders])
-    tree = _Tree(fractional, kinds, metric_cell)
-    coset_maps, translation_maps = (tree.match(integer[i], shifts[i]) for i in (leaders, pure))
-    if coset_maps is None or translation_maps is None:
-        return None
-    permutations = translation_maps[:, coset_maps].swapaxes(0, 1)
-    permutations = permutations.reshape(-1, len(fractional))
-    whole = np.repeat(integer[leaders], len(pure), axis=0)
-    moved = fractional @ whole.swapaxes(1, 2) + (shifts[leaders][:, None] + shifts[pure]).reshape(-1, 1, 3)
-    misses = fractional[permutations] - moved
-    misses -= np.round(misses)
-    correction = misses.mean(1)
-    misses -= correction[:, None]
-    residuals = np.linalg.norm(misses @ metric_cell, axis=-1).max(1)
-    shifts = moved[:, 0] - whole @ fractional[0] + correction
-    shifts[:, :periodic] = _into_cell(shifts[:, :periodic])
-    shifts[:, periodic:] -= np.round(shifts[:, periodic:])
-    inverse_cell = np.linalg.inv(metric_cell)
-    rotations = np.einsum("ji,gjk,lk->gil", metric_cell, integer[leaders], inverse_cell)
-    strain = cell @ rotations.swapaxes(1, 2) - integer[leaders].swapaxes(1, 2) @ cell
-    residuals = np.maximum(residuals, np.repeat(np.linalg.norm(strain, axis=-1).max(1), len(pure)))
-    return np.repeat(rotations, len(pure), axis=0), shifts @ cell, permutations, residuals
-
-
-def _with_tensors(structure: Structure, cell: np.ndarray, found: tuple, symprec: float) -> tuple:
-    """The operations that keep tensors: the largest group of them up to some residual, at most symprec."""
-    if not structure.tensors:
-        return found
-    rotations, translations, permutations, residuals = found
-    misses, integer = structure.misses(rotations, permutations), integer_matrices(cell, rotations)
-    for limit in np.unique(misses[misses <= symprec])[::-1]:
-        chosen = np.flatnonzero(misses <= limit)
-        if _is_group(integer[chosen], permutations[chosen]):
-            break
-    return rotations[chosen], translations[chosen], permutations[chosen], np.maximum(residuals, misses)[chosen]
 
 
 def _is_group(integer: np.ndarray, permutations: np.ndarray) -> bool:
@@ -244,13 +428,6 @@ def symmetrized_cell(cell: np.ndarray, integer: np.ndarray) -> np.ndarray:
     root = (vectors * np.sqrt(values)) @ vectors.T
     left, _, right = np.linalg.svd(root @ cell)
     return root @ left @ right
-
-
-def _into_cell(shifts: np.ndarray) -> np.ndarray:
-    """Reduce fractional shifts to [0, 1), where what is 1 up to round-off is 0."""
-    shifts = shifts - np.floor(shifts)
-    shifts[(shifts > 1 - 1e-9) | (shifts < 1e-9)] = 0.0
-    return shifts
 
 
 class _Tree:

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import torch
 from scipy.spatial.transform import Rotation
 
 from pyg_symbreak import _native
 from pyg_symbreak.detect._input import Structure
-from pyg_symbreak.detect._symmetry import Symmetry
+from pyg_symbreak.detect._symmetry import Operations, Symmetry
 from pyg_symbreak.groups import PointGroup
 
 
@@ -50,7 +49,7 @@ def molecule_levels(structure: Structure, limit: float) -> list[Symmetry]:
 def molecule_displacements(structure: Structure, symmetry: Symmetry) -> np.ndarray:
     """How each atom moves when the positions from their mean are averaged over the group, [N, 3] Å."""
     x = structure.positions - structure.positions.mean(0)
-    rotations, permutations = symmetry.rotations.numpy(), symmetry.permutations.numpy()
+    rotations, _, permutations = symmetry.cosets
     images = x if symmetry.continuous is None else _on_axis(x)
     return (images[permutations] @ rotations).mean(0) - x
 
@@ -77,17 +76,19 @@ def _symmetry(found: tuple, structure: Structure, symprec: float) -> Symmetry:
     """What was found, as tensors; of atoms on a line also the group that has no end of operations."""
     rotations, translations, permutations, residuals, frame = found
     symmetry = Symmetry(
-        rotations=torch.frombuffer(rotations, dtype=torch.float64).view(-1, 3, 3),
-        translations=torch.frombuffer(translations, dtype=torch.float64).view(-1, 3),
-        permutations=torch.frombuffer(permutations, dtype=torch.long).view(-1, len(structure.kinds)),
-        residuals=torch.frombuffer(residuals, dtype=torch.float64),
-        symprec=symprec,
+        Operations(
+            np.frombuffer(rotations).reshape(-1, 3, 3),
+            np.frombuffer(translations).reshape(-1, 3),
+            np.frombuffer(permutations, dtype=np.int64).reshape(-1, len(structure.kinds)),
+        ),
+        symprec,
+        np.frombuffer(residuals),
     )
     if frame is None:
         return symmetry
     frame = np.frombuffer(frame).reshape(3, 3)
     kernel = PointGroup("O3" if symmetry.num_nodes == 1 else "Cinfv").rotated(frame)
-    continuous = PointGroup("Dinfh").rotated(frame) if len(symmetry.permutations) == 2 else kernel
+    continuous = PointGroup("Dinfh").rotated(frame) if len(symmetry.cosets.permutations) == 2 else kernel
     symmetry = replace(symmetry, continuous=continuous, kernel=kernel)
     return _with_tensors(symmetry, structure, frame) if structure.tensors else symmetry
 
@@ -104,7 +105,7 @@ def _with_tensors(symmetry: Symmetry, structure: Structure, frame: np.ndarray) -
     axes = frame.T if single else frame.T[2:]
     turns = Rotation.from_rotvec(np.concatenate([axes * angle for angle in (0.3, 1.0, 2.0)])).as_matrix()
     inversion, half_turn = -np.eye(3), 2 * np.outer(frame[:, 0], frame[:, 0]) - np.eye(3)
-    still, reverse = symmetry.permutations[0].numpy(), symmetry.permutations[-1].numpy()
+    still, reverse = symmetry.cosets.permutations[[0, -1]]
 
     def kept(permutation: np.ndarray, *matrices: np.ndarray) -> bool:
         images = np.broadcast_to(permutation, (len(matrices), len(permutation)))
@@ -120,22 +121,20 @@ def _with_tensors(symmetry: Symmetry, structure: Structure, frame: np.ndarray) -
         name = kernel = "O3" if kept(still, inversion) else "SO3"
     else:
         name = kernel = "Cinfv" if kept(still, half_turn @ inversion) else "Cinf"
-        if len(symmetry.permutations) == 2 and kept(reverse, inversion):
+        if len(symmetry.cosets.permutations) == 2 and kept(reverse, inversion):
             rotations.append(inversion)
             name = {"Cinfv": "Dinfh", "Cinf": "Cinfh"}[kernel]
-        elif len(symmetry.permutations) == 2 and kept(reverse, half_turn):
+        elif len(symmetry.cosets.permutations) == 2 and kept(reverse, half_turn):
             rotations.append(half_turn)
             name = "Dinf"
     listed = np.array(rotations)
-    permutations = symmetry.permutations[: len(listed)]
-    misses = torch.from_numpy(structure.misses(listed, permutations.numpy()))
+    permutations = symmetry.cosets.permutations[: len(listed)]
+    assert symmetry.residual_list is not None
     center = structure.positions.mean(0)
     return replace(
         symmetry,
-        rotations=torch.from_numpy(listed),
-        translations=torch.from_numpy(center - listed @ center),
-        permutations=permutations,
-        residuals=torch.maximum(symmetry.residuals[: len(listed)], misses),
+        cosets=Operations(listed, center - listed @ center, permutations),
+        residual_list=np.maximum(symmetry.residual_list[: len(listed)], structure.misses(listed, permutations)),
         continuous=PointGroup(name).rotated(frame),
         kernel=PointGroup(kernel).rotated(frame),
     )

@@ -30,6 +30,77 @@ class SpaceGroup(NamedTuple):
     symbol: str
 
 
+class Operations(NamedTuple):
+    """Operations of a structure, arrays: rotations [n, 3, 3], translations [n, 3] in Å, permutations [n, N]."""
+
+    rotations: np.ndarray
+    translations: np.ndarray
+    permutations: np.ndarray
+
+
+class Supercell(NamedTuple):
+    """The pure translations of a crystal modulo the lattice of its cell, and what its atoms miss by.
+
+    Each translation is one product of powers of a few of them, the a-th to a power below ``counts[a]``.
+
+    Attributes
+    ----------
+    lattice : array [p, 3]
+        Periodic vectors of the cell, Å.
+    permutations : array [r, N]
+    vectors : array [r, 3]
+        Å.
+    counts : tuple of int
+    deviations : array [N, 3]
+        How far each atom is from where the group has it, Å, in the nearest symmetric cell.
+    strains : array [m, 2]
+        For each coset, by how much its operations miss vectors of the lattice, and how far the strain of the cell
+        moves what is at its border, Å.
+    stretch : float
+        Largest ratio of a length in the cell to that in the nearest symmetric one, at least 1.
+    """
+
+    lattice: np.ndarray
+    permutations: np.ndarray
+    vectors: np.ndarray
+    counts: tuple[int, ...]
+    deviations: np.ndarray
+    strains: np.ndarray
+    stretch: float
+
+    @property
+    def count(self) -> int:
+        """Number of pure translations."""
+        return math.prod(self.counts)
+
+    def translations(self) -> tuple[np.ndarray, np.ndarray]:
+        """All of them: permutations [k, N] and vectors [k, 3], the identity first."""
+        permutations, vectors = np.arange(len(self.deviations))[None], np.zeros((1, 3))
+        for step, vector, count in zip(self.permutations, self.vectors, self.counts, strict=True):
+            powers, shifts = [permutations], [vectors]
+            for _ in range(count - 1):
+                powers.append(step[powers[-1]])
+                shifts.append(shifts[-1] + vector)
+            permutations, vectors = np.concatenate(powers), np.concatenate(shifts)
+        return permutations, vectors
+
+    def first_images(self) -> np.ndarray:
+        """For each atom the first of those that the pure translations carry it to, [N]."""
+        first = np.arange(len(self.deviations))
+        for step, count in zip(self.permutations, self.counts, strict=True):
+            image = first
+            for _ in range(count - 1):
+                image = image[step]
+                first = np.minimum(first, image)
+        return first
+
+    def misses(self, rotation: np.ndarray, permutations: np.ndarray, strain: np.ndarray) -> np.ndarray:
+        """By what operations with permutations [n, N] of one coset miss atoms and lattice at most, [n] Å."""
+        away = self.deviations @ rotation.T
+        apart = [np.linalg.norm(self.deviations[images] - away, axis=1).max() for images in permutations]
+        return np.maximum(strain[0], self.stretch * np.array(apart) + strain[1])
+
+
 @dataclass(frozen=True, eq=False)
 class Symmetry:
     """The symmetry of a structure: operations (R_g, t_g), g = 0 ... order - 1, and what they do to the nodes.
@@ -41,21 +112,17 @@ class Symmetry:
     up to ``residuals[g]``, and for a crystal up to vectors of the lattice of the given cell. Operation 0 is
     the identity. h followed by g has the permutation ``permutations[g][permutations[h]]``.
 
-    A crystal whose cell is only nearly symmetric fulfils this in fractional coordinates (rotations are
-    taken in the nearest symmetric cell): in Å it misses by up to another residual for
-    each cell away from the origin.
+    In a cell that is symmetric only nearly, this holds for atoms in the cell: those whose fractional coordinates lie
+    between 0 and 1, as ``atoms.wrap()`` makes them. The farther from it, the more the strain of the cell counts.
+
+    The operations of a supercell are the products of one for each rotation, the ``cosets``, and the pure
+    translations. Only these are stored; what lists all of the operations is made when it is asked for.
 
     Attributes
     ----------
-    rotations : Tensor
-        float64 [order, 3, 3], orthogonal (determinant 1 or -1) and closed under products to round-off.
-    translations : Tensor
-        float64 [order, 3], Å, closed in the same sense; of a crystal, taken into its cell.
-    permutations : Tensor
-        long [order, N].
-    residuals : Tensor
-        float64 [order], Å: the largest distance by which the operation misses, over all nodes and, in a
-        crystal, over its lattice vectors. Never above `symprec`.
+    cosets : Operations
+        Rotations, translations and permutations, as arrays, of one operation for each distinct rotation (where
+        atoms are on a line: for each permutation).
     symprec : float
         The tolerance, Å, that was used.
     plateau : tuple of float
@@ -70,55 +137,100 @@ class Symmetry:
         one for each distinct permutation of the nodes.
     kernel : PointGroup, optional
         Of the same: the operations that move no node. The listed ones times these are all of the group.
+    supercell : Supercell, optional
+        Of a crystal: its pure translations.
     """
 
-    rotations: Tensor
-    translations: Tensor
-    permutations: Tensor
-    residuals: Tensor
+    cosets: Operations
     symprec: float
+    residual_list: np.ndarray | None = None
+    largest_residual: float | None = None
     plateau: tuple[float, float] | None = None
     space_group: SpaceGroup | None = None
     layer_group: SpaceGroup | None = None
     continuous: PointGroup | None = None
     kernel: PointGroup | None = None
+    supercell: Supercell | None = None
+
+    @cached_property
+    def _all(self) -> Operations:
+        """Every operation, coset by coset."""
+        if self.supercell is None or self.supercell.count == 1:
+            return self.cosets
+        moves, vectors = self.supercell.translations()
+        permutations = moves[:, self.cosets.permutations].swapaxes(0, 1).reshape(-1, self.num_nodes)
+        shifts = (self.cosets.translations[:, None] + vectors).reshape(-1, 3)
+        shifts = into_cell(shifts, self.supercell.lattice)
+        return Operations(np.repeat(self.cosets.rotations, len(moves), axis=0), shifts, permutations)
+
+    @cached_property
+    def rotations(self) -> Tensor:
+        """float64 [order, 3, 3], orthogonal (determinant 1 or -1) and closed under products to round-off."""
+        return torch.from_numpy(self._all.rotations)
+
+    @cached_property
+    def translations(self) -> Tensor:
+        """float64 [order, 3], Å, closed in the same sense where the cell is symmetric; taken into the cell."""
+        return torch.from_numpy(self._all.translations)
+
+    @cached_property
+    def permutations(self) -> Tensor:
+        """Long [order, N]: where each operation carries each node."""
+        return torch.from_numpy(self._all.permutations)
+
+    @cached_property
+    def residuals(self) -> Tensor:
+        """float64 [order], Å: what each operation misses by at most. Never above `symprec`.
+
+        This bounds the distance from where it carries a node, of those in the cell, to the node that it should be
+        carried to, and in a crystal from where it carries a vector of its cell to one of the lattice.
+        """
+        if self.residual_list is not None:
+            return torch.from_numpy(self.residual_list)
+        assert self.supercell is not None
+        moves = self.supercell.translations()[0]
+        cosets = zip(self.cosets.rotations, self.cosets.permutations, self.supercell.strains, strict=True)
+        return torch.from_numpy(
+            np.concatenate([self.supercell.misses(rotation, moves[:, p], strain) for rotation, p, strain in cosets])
+        )
 
     @cached_property
     def group(self) -> PointGroup:
         """Point group in the frame of the structure: the distinct rotations, in order of appearance."""
-        if self.continuous is not None:
-            return self.continuous
-        distinct = self.rotations if self._is_molecule else self.rotations[self._distinct[0]]
-        return PointGroup.of_exact(distinct.numpy())
+        return PointGroup.of_exact(self.cosets.rotations) if self.continuous is None else self.continuous
 
     @cached_property
     def elements(self) -> Tensor:
         """Long [number of operations]: row of ``group.matrices`` that each operation has as its rotation."""
         if self.continuous is not None:
             raise ValueError(f"{self.group.schoenflies} is continuous: its matrices cannot be listed")
-        return self._distinct[1]
+        rows = torch.arange(len(self.cosets.rotations))
+        return rows if self.supercell is None else rows.repeat_interleave(self.supercell.count)
 
     @property
     def order(self) -> int | float:
         """Number of operations (in a supercell: rotations times translations); ``math.inf`` if continuous."""
-        return math.inf if self.continuous is not None else len(self.permutations)
+        if self.continuous is not None:
+            return math.inf
+        return len(self.cosets.rotations) * (1 if self.supercell is None else self.supercell.count)
 
     @property
     def num_nodes(self) -> int:
         """Number of nodes."""
-        return self.permutations.shape[1]
+        return self.cosets.permutations.shape[1]
 
     @property
     def residual(self) -> float:
         """Largest residual of all operations, Å."""
-        return float(self.residuals.max())
+        return float(self.residuals.max()) if self.largest_residual is None else self.largest_residual
 
     @cached_property
     def orbits(self) -> Tensor:
         """Long [N]: number of the orbit that each node is in, from 0 in the order of their first nodes."""
-        return torch.frombuffer(
-            _native.orbits(self.permutations.contiguous().numpy(), self.num_nodes), dtype=torch.long
-        )
+        images = self.cosets.permutations
+        if self.supercell is not None and self.supercell.count > 1:
+            images = self.supercell.first_images()[images]
+        return torch.frombuffer(_native.orbits(np.ascontiguousarray(images), self.num_nodes), dtype=torch.long)
 
     def site_symmetry(self, node: int) -> PointGroup:
         """Point group, in the frame of the structure, of the operations that leave the node where it is.
@@ -130,38 +242,33 @@ class Symmetry:
         """
         if not 0 <= node < self.num_nodes:
             raise IndexError(f"there is no node {node}: the structure has {self.num_nodes}")
-        fixed = self.permutations[:, node] == node
+        images = self.cosets.permutations[:, node]
+        if self.supercell is not None:
+            first = self.supercell.first_images()
+            images, node = first[images], first[node]
+        fixed = images == node
         if self.continuous is None:
-            return PointGroup.of_exact(self.rotations[fixed].numpy())
+            return PointGroup.of_exact(self.cosets.rotations[fixed])
         if bool(fixed.all()):
             return self.continuous
         assert self.kernel is not None
         return self.kernel
 
-    @property
-    def _is_molecule(self) -> bool:
-        """Whether there are no translations, so that no two rotations are alike."""
-        return self.space_group is None and self.layer_group is None
-
-    @cached_property
-    def _distinct(self) -> tuple[Tensor, Tensor]:
-        """First operation of each distinct rotation, and for each operation the number of its rotation."""
-        if self._is_molecule:
-            every = torch.arange(len(self.rotations))
-            return every, every
-        rounded = np.round(self.rotations.reshape(-1, 9).numpy(), 6) + 0.0
-        _, first, inverse = np.unique(rounded, axis=0, return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order))
-        return torch.from_numpy(first[order]), torch.from_numpy(rank[inverse.reshape(-1)])
-
     def __getstate__(self) -> dict[str, Any]:
-        """Save what cannot be derived from the rest."""
-        return with_arrays({field.name: getattr(self, field.name) for field in fields(self)})
+        """Save what cannot be derived from the rest, as arrays: torch keeps a file open for a tensor on its way."""
+        state = {field.name: getattr(self, field.name) for field in fields(self)}
+        small = np.min_scalar_type(self.num_nodes)
+        state["cosets"] = self.cosets._replace(permutations=self.cosets.permutations.astype(small))
+        if self.supercell is not None:
+            state["supercell"] = self.supercell._replace(permutations=self.supercell.permutations.astype(small))
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(with_tensors(state))
+        for name in ("cosets", "supercell"):
+            if state[name] is not None:
+                part = state[name]
+                state[name] = part._replace(permutations=part.permutations.astype(np.int64))
+        self.__dict__.update(state)
 
     def __repr__(self) -> str:
         kind = self.group.schoenflies
@@ -171,3 +278,13 @@ class Symmetry:
             f"{type(self).__name__}({kind}, order={self.order}, nodes={self.num_nodes}, "
             f"orbits={int(self.orbits.max()) + 1}, residual={self.residual:.1e}, symprec={self.symprec:g})"
         )
+
+
+def into_cell(vectors: np.ndarray, lattice: np.ndarray) -> np.ndarray:
+    """Vectors [n, 3] less those of the lattice [p, 3], to coordinates in [0, 1), where 1 up to round-off is 0."""
+    coordinates = vectors @ np.linalg.pinv(lattice)
+    whole = np.floor(coordinates)
+    whole[coordinates - whole > 1 - 1e-9] += 1
+    reduced = vectors - whole @ lattice
+    near = np.abs(coordinates - whole) < 1e-9
+    return reduced - np.where(near, coordinates - whole, 0.0) @ lattice
