@@ -32,5 +32,5 @@ __all__ = [
 _array: Any = np.empty(0).__reduce__()[0]
 _made_of = [GraphSymmetry, Operations, PermutationGroup, PointGroup, SpaceGroup, Supercell, Symmetry]
 _kinds = (float, int, bool, np.uint8, np.uint16, np.uint32)
-torch.serialization.add_safe_globals([*_made_of, _array, np.ndarray, np.dtype])
+torch.serialization.add_safe_globals([*_made_of, _array, np.ndarray, np.dtype, bytes])
 torch.serialization.add_safe_globals(list({type(np.dtype(kind)) for kind in _kinds}))

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import product
 
 import moyopy
@@ -12,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from pyg_symbreak.detect._input import Structure
 from pyg_symbreak.detect._symmetry import Operations, SpaceGroup, Supercell, Symmetry, into_cell
+from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.structures import neighbor_pairs
 
 logging.getLogger("moyo").addHandler(logging.NullHandler())  # heard by those who set up logging
@@ -40,16 +42,24 @@ def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
     crystal = Crystal(structure)
     largest = crystal.largest_tolerance(symprec)
     best: Symmetry | None = None
+    before: tuple[int, int] | None = None
     for tolerance in _tolerances(largest):
         if tolerance < 1e-3 * symprec or (best is not None and tolerance < best.residual):
             break
-        found = crystal.proposal(tolerance, symprec)
+        dataset = crystal.moyo(tolerance)
+        kind = None if dataset is None else (dataset.number, dataset.operations.num_operations)
+        if kind == before is not None and kind != (1, 1):
+            break  # nothing changes from here down to the residual, which is far below
+        found = None if dataset is None else crystal.symmetry(dataset, symprec)
+        before = None
         if found is None or found.residual > symprec:
             continue
         if best is None or found.order > best.order:
             best = found
-        if found.residual < tolerance / SAFE:  # nothing changes down to there
-            break
+        if found.residual < tolerance / SAFE:
+            before = kind
+            if tolerance < symprec / SAFE:
+                break
     if best is None:
         raise ValueError(f"no group of operations fits this structure within symprec = {symprec:g} Å")
     return replace(best, symprec=symprec)
@@ -58,9 +68,11 @@ def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
 def crystal_levels(structure: Structure, limit: float) -> list[Symmetry]:
     """Groups by rising residuals up to `limit`, Å, each larger than the last or of another type.
 
+    The limit is lowered to what the cell and the distances between atoms allow.
     `symprec` of each is the least tolerance that finds it, `plateau` goes from there to that of the next.
     """
     crystal = Crystal(structure)
+    limit = crystal.limited(limit)
     found: list[Symmetry] = []
     for tolerance in _tolerances(crystal.largest_tolerance(limit)):
         if tolerance < 1e-5 * limit:
@@ -114,35 +126,62 @@ class Crystal:
         ValueError
             The cell is too thin for `symprec`, or atoms are too close.
         """
-        thickness = 1 / np.linalg.norm(np.linalg.inv(self.cell), axis=0)
-        if thickness.min() <= 4 * symprec:
-            raise ValueError(f"the cell is {thickness.min():.2g} Å thin, too thin for symprec = {symprec:g} Å")
+        thickness = self._thickness
+        if thickness <= 4 * symprec:
+            raise ValueError(f"the cell is {thickness:.2g} Å thin, too thin for symprec = {symprec:g} Å")
         shortest = _shortest_distance(self.structure, SAFE * ABOVE * symprec)
         if shortest <= 2 * symprec:
             raise ValueError(
                 f"symprec = {symprec:g} Å is too large: two atoms are {shortest:.3g} Å apart, and for "
                 "unambiguous images it must be below half of that"
             )
-        return min(ABOVE * symprec, shortest / SAFE, thickness.min() / 4)
+        return min(ABOVE * symprec, shortest / SAFE, thickness / 4)
+
+    def limited(self, limit: float) -> float:
+        """The limit, Å, lowered to what the thickness of the cell and the distances between atoms allow."""
+        return min(limit, 0.24 * self._thickness, 0.45 * _shortest_distance(self.structure, 3 * limit))
+
+    @property
+    def _thickness(self) -> float:
+        return float(1 / np.linalg.norm(np.linalg.inv(self.cell), axis=0).max())
 
     def proposal(self, tolerance: float, symprec: float) -> Symmetry | None:
-        """The group that moyo finds at a tolerance, None if its operations do not permute the atoms.
+        """The group that moyo finds at a tolerance, None if there is none."""
+        dataset = self.moyo(tolerance)
+        return None if dataset is None else self.symmetry(dataset, symprec)
+
+    def symmetry(self, dataset: moyopy.MoyoDataset | moyopy.MoyoLayerDataset, symprec: float) -> Symmetry | None:
+        """The group that moyo has found, None if its operations do not permute the atoms.
 
         Of tensors, the largest group that keeps them within `symprec`.
         """
-        dataset = self._moyo(tolerance)
-        if dataset is None:
-            return None
         operations = dataset.operations
         rotations = np.array(operations.rotations, dtype=np.int64)
         shifts = np.array(operations.translations)
         if self.is_slab:
             shifts[:, 2] = 0.0  # heights are measured from their mean
         kind = SpaceGroup(dataset.number, _symbol(dataset.number, self.is_slab))
-        found = self._symmetry(rotations, shifts, kind)
+        found = self._group(rotations, shifts, kind)
+        if found is not None and not self.is_slab and len(found.cosets.rotations) < _point_order(dataset.number):
+            found = self._with_type(found, dataset.symprec, symprec)
         return self._with_tensors(found, symprec) if found is not None and self.structure.tensors else found
 
-    def _moyo(self, tolerance: float):
+    def _with_type(self, found: Symmetry, tolerance: float, symprec: float) -> Symmetry | None:
+        """A group of which the shape of a supercell hides rotations, with what these miss by in the primitive cell."""
+        assert found.supercell is not None
+        inverse, count = np.linalg.inv(self.cell), found.supercell.size
+        moves = np.round(found.supercell.vectors @ inverse * count).astype(np.int64)
+        cell = _lattice_basis(np.concatenate([moves, count * np.eye(3, dtype=np.int64)])) @ self.cell / count
+        chosen = np.unique(found.supercell.first_images())
+        positions = (self.structure.positions - found.supercell.deviations)[chosen]
+        primitive = Crystal(Structure(positions, cell, self.structure.pbc, self.structure.kinds[chosen]))
+        whole = primitive.proposal(tolerance, symprec)
+        if whole is None:
+            return None
+        residual = max(found.residual, whole.residual)
+        return replace(found, symprec=residual, largest_residual=residual, space_group=whole.space_group)
+
+    def moyo(self, tolerance: float) -> moyopy.MoyoDataset | moyopy.MoyoLayerDataset | None:
         """What moyo finds; None where it fails."""
         cell, fractional = self.cell, self.fractional
         read = moyopy.MoyoLayerDataset if self.is_slab else moyopy.MoyoDataset
@@ -154,7 +193,7 @@ class Crystal:
         except ValueError:
             return None
 
-    def _symmetry(self, integer: np.ndarray, shifts: np.ndarray, kind: SpaceGroup) -> Symmetry | None:
+    def _group(self, integer: np.ndarray, shifts: np.ndarray, kind: SpaceGroup) -> Symmetry | None:
         """The group of the operations (W, w): f -> W f + w, None if some of them does not permute the atoms.
 
         It is the product of one operation for each W and the pure translations, and these are products of powers of a
@@ -238,7 +277,7 @@ class Crystal:
         kind = _kind(found)
         assert kind is not None
         shifts = self._shifts(integer, rotations, found.translations.numpy())
-        kept = self._symmetry(integer[chosen].astype(np.int64), shifts[chosen], kind)
+        kept = self._group(integer[chosen].astype(np.int64), shifts[chosen], kind)
         if kept is None:
             return None
         misses = self.structure.misses(kept.rotations.numpy(), kept.permutations.numpy())
@@ -292,7 +331,7 @@ def _generated(tree: "_Tree", pure: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     rows = np.round(pure * count).astype(np.int64) % count  # each translation is of an order that divides their number
     if np.abs(pure * count - np.round(pure * count)).max() > 0.25:
         return None
-    wanted = {tuple(row) for row in rows.tolist()}
+    wanted: set[tuple[int, ...]] = {tuple(row) for row in rows.tolist()}
     reached: dict[tuple[int, ...], tuple[int, ...]] = {(0, 0, 0): ()}  # translations and their powers of the steps
     steps: list[np.ndarray] = []
     moves: list[np.ndarray] = []
@@ -303,7 +342,8 @@ def _generated(tree: "_Tree", pure: np.ndarray) -> tuple[np.ndarray, np.ndarray,
         matched = tree.match(np.eye(3, dtype=np.int64)[None], shift[None])
         if matched is None:
             return None
-        order, image = 1, row
+        order = 1
+        image: tuple[int, ...] = row
         while image not in reached and order <= count:
             order, image = order + 1, tuple((a + b) % count for a, b in zip(image, row, strict=True))
         if image not in reached:
@@ -325,6 +365,27 @@ def _generated(tree: "_Tree", pure: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     return np.array(steps, dtype=np.int64).reshape(-1, size), np.array(moves).reshape(-1, 3), counts
 
 
+def _lattice_basis(rows: np.ndarray) -> np.ndarray:
+    """Basis [3, 3], upper triangular, of the lattice that integer rows [n, 3] of rank 3 span."""
+    rows = rows.copy()
+    for column in range(3):
+        while np.count_nonzero(rows[column:, column]) > 1:
+            below = rows[column:]
+            least = int(np.where(below[:, column] != 0, np.abs(below[:, column]), np.iinfo(np.int64).max).argmin())
+            below[[0, least]] = below[[least, 0]]
+            below[1:] -= (below[1:, column] // below[0, column])[:, None] * below[0]
+        pivot = int(column + np.flatnonzero(rows[column:, column])[0])
+        rows[[column, pivot]] = rows[[pivot, column]]
+    return rows[:3]
+
+
+@cache
+def _point_order(number: int) -> int:
+    """Number of rotations of a type of space groups."""
+    crystal_class = moyopy.SpaceGroupType(number).geometric_crystal_class
+    return int(PointGroup(crystal_class.replace(" ", "")).order)
+
+
 def _composed(steps: list[np.ndarray], powers: tuple[int, ...], size: int) -> np.ndarray:
     """Product of powers of permutations [size] that commute."""
     out = np.arange(size)
@@ -341,7 +402,7 @@ def _largest_miss(rotations: np.ndarray, permutations: np.ndarray, supercell: Su
     first, until no other can miss by more.
     """
     deviations, stretch = supercell.deviations, supercell.stretch
-    by_orbit = np.argsort(supercell.first_images(), kind="stable").reshape(-1, supercell.count)
+    by_orbit = np.argsort(supercell.first_images(), kind="stable").reshape(-1, supercell.size)
     row = np.empty(len(deviations), dtype=np.int64)
     row[by_orbit] = np.arange(len(by_orbit))[:, None]
     lengths = np.linalg.norm(deviations, axis=1)
@@ -359,7 +420,7 @@ def _largest_miss(rotations: np.ndarray, permutations: np.ndarray, supercell: Su
                 break
             apart = deviations[by_orbit[row[images[block]]]] - (deviations[block] @ rotation.T)[:, None]
             worst = max(worst, stretch * float(np.linalg.norm(apart, axis=-1).max()) + border)
-    return worst
+    return float(worst)
 
 
 def crystal_displacements(structure: Structure, symmetry: Symmetry) -> np.ndarray:
@@ -372,10 +433,15 @@ def symmetrize_lattice(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions [N, 3] and cell [3, 3] after straining positions and cell to the nearest symmetric lattice."""
     cell, origin = lattice_of(structure)
-    symmetric = symmetrized_cell(cell, integer_matrices(cell, symmetry.rotations.numpy()))
+    symmetric = symmetrized_cell(cell, integer_matrices(cell, symmetry.cosets.rotations))
     new_cell = structure.cell.copy()
     new_cell[structure.pbc] = symmetric[: structure.pbc.sum()]
     return (positions - origin) @ np.linalg.inv(cell) @ symmetric + origin, new_cell
+
+
+def symmetric_lattice(structure: Structure, symmetry: Symmetry) -> np.ndarray:
+    """The periodic vectors [p, 3] of the nearest symmetric cell, Å."""
+    return symmetrize_lattice(structure, symmetry, structure.positions)[1][structure.pbc]
 
 
 def integer_matrices(cell: np.ndarray, rotations: np.ndarray) -> np.ndarray:

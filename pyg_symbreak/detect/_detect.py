@@ -4,14 +4,14 @@ import pickle
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from scipy.special import fdtri
 from torch_geometric.data import Batch, Data
 
-from pyg_symbreak.detect._crystal import crystal_levels, crystal_symmetry
+from pyg_symbreak.detect._crystal import crystal_levels, crystal_symmetry, symmetric_lattice
 from pyg_symbreak.detect._graph_symmetry import GraphSymmetry, graph_symmetry
 from pyg_symbreak.detect._input import Features, Structure, read_structure
 from pyg_symbreak.detect._molecule import molecule_levels, molecule_symmetry
@@ -19,10 +19,16 @@ from pyg_symbreak.detect._symmetrize import displacements
 from pyg_symbreak.detect._symmetry import Symmetry
 from pyg_symbreak.groups import irreps_matrices
 
-EXACT = 1e-4
-"""Noise, Å per coordinate, that "auto" expects in any structure."""
+SMALL = 5e-3
+"""Deviations, Å per coordinate, that "auto" takes for noise in any structure: what optimizers and rounding leave."""
+LOCAL = 0.015
+"""No atom may be displaced by more than this, Å, for that: what is left lies on all atoms, a defect on one."""
+CELL = 2e-3
+"""Displacements of vectors of the cell, Å, that are taken for noise (in a supercell: of those that repeat)."""
 NOISE = 0.03
 """Larger deviations, Å per coordinate, are not taken for noise by "auto"."""
+ROUND_OFF = 1e-5
+"""Smaller deviations, Å per coordinate, are none."""
 REACH = 0.25
 """Operations that miss by more than this, Å, are not looked at by "auto"."""
 CONFIDENCE = 0.9999
@@ -42,9 +48,10 @@ def detect_symmetry(
         ``pos`` it is a graph, and its automorphisms are found: permutations that carry each arc of
         ``edge_index`` to an arc, whether or not all have their reverse; parallel arcs count.
     symprec : float or "auto"
-        Tolerance, Å: every operation of the result, as an exact member of an exact group, carries each atom to
-        within this distance of an atom of its kind, and each lattice vector to within it of a lattice vector. It
-        must be below half of the shortest distance between two atoms. "auto" estimates the noise and says in
+        Tolerance, Å: every operation of the result, as an exact member of an exact group, carries each atom (in a
+        crystal: each that ``atoms.wrap()`` has put into the cell) to within this distance of an atom of its kind, and
+        each vector of the cell to within it of one of the lattice. It must be below half of the shortest distance
+        between two atoms. "auto" estimates the noise and says in
         ``plateau`` for which tolerances the group does not change, see Notes.
     features : sequence of str, or mapping of str to irreps
         Names of node features (charge, isotope, one-hot, ...). Atoms whose features differ are of different
@@ -71,8 +78,10 @@ def detect_symmetry(
     -----
     "auto" takes the largest of the :func:`approximate_symmetries` that noise explains. Averaging over a group of k
     constraints on the internal coordinates removes squares whose sum is k times the variance of the noise. The
-    root of that ratio must be below 0.03 Å, and no larger than the smaller groups let expect: an F-test at 0.9999,
-    with 1e-4 Å for the least noise.
+    root of that ratio must be below 0.03 Å, and either small, or no larger than the smaller groups let expect by an
+    F-test at 0.9999. Small is 0.005 Å where no atom moves by more than 0.015 Å: optimizers and coordinates of two
+    decimals leave that much, also where they keep smaller groups exactly. The strain of a cell is judged by itself in
+    the same way; small is where no vector of it moves by more than 0.002 Å, or half a unit of its last decimal.
 
     Examples
     --------
@@ -102,14 +111,15 @@ def approximate_symmetries(x: Data | Atoms, limit: float = REACH, *, features: F
     Returns
     -------
     list of Symmetry
-        By rising residual. ``residual`` says by how much the worst operation misses, ``plateau`` for which
-        tolerances the group is the largest, and :func:`symmetrize` gives the structure that has it exactly.
+        By rising residual, those of crystals also where only the type of the space group changes. ``residual`` says
+        by how much the worst operation misses, ``plateau`` for which tolerances :func:`detect_symmetry` finds the
+        group, and :func:`symmetrize` gives the structure that has it exactly.
 
     Examples
     --------
     >>> from ase.build import molecule
     >>> [(s.group.schoenflies, round(s.residual, 2)) for s in approximate_symmetries(molecule("CH3O"))]
-    [('C1', 0.0), ('Cs', 0.0), ('C3v', 0.07)]
+    [('Cs', 0.0), ('C3v', 0.07)]
     """
     structure = read_structure(x, features, limit)
     return crystal_levels(structure, limit) if structure.pbc.any() else molecule_levels(structure, limit)
@@ -165,40 +175,93 @@ def _detect_chunk(work, chunk: bytes) -> bytes:
     return pickle.dumps([work(item) for item in pickle.loads(chunk)])
 
 
+class _Deviation(NamedTuple):
+    """What averaging over a group removes: the sum of squares, Å², its dimension, and whether it is always noise."""
+
+    square: float
+    freedom: int
+    is_small: bool
+
+
 def _most_likely(structure: Structure, levels: list[Symmetry]) -> Symmetry:
-    """Largest level whose deviation is noise, as far as the levels below it tell what the noise is."""
-    deviations = [_deviation(structure, level) for level in levels]
-    for level, (square, freedom) in zip(reversed(levels), reversed(deviations), strict=True):
-        below = [(s, f) for s, f in deviations if f < freedom]
-        if square <= freedom * NOISE**2 + 1e-12 and all(_is_noise(square - s, freedom - f, s, f) for s, f in below):
-            return level
+    """Largest level whose deviations are noise, as far as the levels below it tell what the noise is."""
+    deviations = [_deviations(structure, level, levels[-1]) for level in levels]
+    for k in reversed(range(len(levels))):
+        if all(_is_noise(parts[k], parts[:k]) for parts in zip(*deviations, strict=True)):
+            return levels[k]
     return levels[0]
 
 
-def _deviation(structure: Structure, level: Symmetry) -> tuple[float, int]:
-    """Sum of squares, Å², of what averaging removes from the positions, and the dimension of what it removes."""
-    square = float((displacements(structure, level) ** 2).sum())
-    count = level.num_nodes
-    rotations, permutations = level.rotations.numpy(), level.permutations.numpy()
-    fixed = (permutations == np.arange(count)).sum(1)
-    tensors = 0.0
-    for irreps, values in structure.tensors:
-        matrices = irreps_matrices(irreps, rotations)
-        square += float((((values[permutations] @ matrices).mean(0) - values) ** 2).sum())
-        tensors += count * irreps.dim - (fixed * np.trace(matrices, axis1=1, axis2=2)).mean()
+def _deviations(structure: Structure, level: Symmetry, largest: Symmetry) -> tuple[_Deviation, ...]:
+    """Of atoms and, of what is periodic, of the cell."""
+    atoms = _atoms_deviation(structure, level)
+    return (atoms, _cell_deviation(structure, level, largest)) if structure.pbc.any() else (atoms,)
+
+
+def _atoms_deviation(structure: Structure, level: Symmetry) -> _Deviation:
+    moved = displacements(structure, level)
+    is_local = np.linalg.norm(moved, axis=1).max() > LOCAL
+    square, count, tensors = float((moved**2).sum()), level.num_nodes, 0.0
+    if structure.tensors:
+        rotations, permutations = level.rotations.numpy(), level.permutations.numpy()
+        fixed = (permutations == np.arange(count)).sum(1)
+        for irreps, values in structure.tensors:
+            matrices = irreps_matrices(irreps, rotations)
+            square += float((((values[permutations] @ matrices).mean(0) - values) ** 2).sum())
+            tensors += count * irreps.dim - (fixed * np.trace(matrices, axis1=1, axis2=2)).mean()
+    rotations, _, permutations = level.cosets
     if level.continuous is not None:
-        reversible = len(level.permutations) - 1
-        return square, max(2 * count - 4, 0) + reversible * (count - 1 - count // 2) + round(tensors)
+        reversible = len(permutations) - 1
+        freedom = max(2 * count - 4, 0) + reversible * (count - 1 - count // 2) + round(tensors)
+        return _Deviation(square, freedom, not is_local and square <= freedom * SMALL**2)
     turn = np.trace(rotations, axis1=1, axis2=2)
-    freedom = tensors + 3 * count - (fixed * turn).mean() - (3 - turn.mean())
+    first, translations = np.arange(count), 1
+    if level.supercell is not None:  # of the products of a coset and the translations, one at most leaves an atom
+        first, translations = level.supercell.first_images(), level.supercell.size
+    fixed = (first[permutations] == first).sum(1)
+    free = tensors + 3 * count - (fixed * turn).mean() / translations - (3 - turn.mean())
     if not structure.pbc.any():
-        freedom -= 3 - (np.linalg.det(rotations) * turn).mean()
-    return square, max(round(freedom), 0)
+        free -= 3 - (np.linalg.det(rotations) * turn).mean()
+    freedom = max(round(free), 0)
+    return _Deviation(square, freedom, not is_local and square <= freedom * SMALL**2)
 
 
-def _is_noise(more: float, freedom: int, square: float, square_freedom: int) -> bool:
-    """Whether `more` squares in `freedom` dimensions are no larger than those below let expect (F-test)."""
-    if square_freedom == 0:
+def _cell_deviation(structure: Structure, level: Symmetry, largest: Symmetry) -> _Deviation:
+    """Of the periodic vectors, each divided by how often they repeat the cell that the largest group finds."""
+    assert largest.supercell is not None
+    periodic = structure.cell[structure.pbc]
+    repeats = largest.supercell.size ** (1 / len(periodic))
+    moved = (symmetric_lattice(structure, level) - periodic) / repeats
+    axes = np.linalg.svd(periodic)[2][: len(periodic)]
+    turns = axes @ level.cosets.rotations @ axes.T
+    strains = (np.trace(turns, axis1=1, axis2=2) ** 2 + np.trace(turns @ turns, axis1=1, axis2=2)) / 2
+    freedom = len(periodic) * (len(periodic) + 1) / 2 - strains.mean()
+    is_small = np.linalg.norm(moved, axis=1).max() <= max(CELL, _last_digit(periodic) / 2)
+    return _Deviation(float((moved**2).sum()), round(freedom), bool(is_small))
+
+
+def _last_digit(vectors: np.ndarray) -> float:
+    """Unit of the last decimal that components or lengths of vectors have, from 0.01 on; 0 if they have many."""
+    for unit in (1e-2, 1e-3):
+        for values in (vectors, np.linalg.norm(vectors, axis=1)):
+            if np.abs(values / unit - np.round(values / unit)).max() < 1e-6:
+                return unit
+    return 0.0
+
+
+def _is_noise(deviation: _Deviation, smaller: tuple[_Deviation, ...]) -> bool:
+    """Whether deviations are small or as large as those from smaller groups let expect (F-test)."""
+    if deviation.square > deviation.freedom * NOISE**2 + 1e-12:
+        return False
+    if deviation.is_small:
         return True
-    expected = max(square / square_freedom, EXACT**2)
-    return more / freedom <= expected * float(fdtri(freedom, square_freedom, CONFIDENCE))
+    return all(_is_as_expected(deviation, known) for known in smaller if known.freedom < deviation.freedom)
+
+
+def _is_as_expected(deviation: _Deviation, known: _Deviation) -> bool:
+    if known.freedom == 0:
+        return True
+    freedom = deviation.freedom - known.freedom
+    more = (deviation.square - known.square) / freedom
+    expected = known.square / known.freedom * float(fdtri(freedom, known.freedom, CONFIDENCE))
+    return more <= max(expected, ROUND_OFF**2)

@@ -14,6 +14,9 @@ from pyg_symbreak.detect._input import Structure
 from pyg_symbreak.detect._symmetry import Operations, Symmetry
 from pyg_symbreak.groups import PointGroup
 
+ROUND_OFF = 1e-6
+"""Residuals that differ by less than this, Å, are not told apart: numbers of single precision are no better."""
+
 
 def molecule_symmetry(structure: Structure, symprec: float) -> Symmetry:
     """Largest group found whose operations all move each atom to within `symprec` of an atom of its kind.
@@ -36,14 +39,16 @@ def molecule_levels(structure: Structure, limit: float) -> list[Symmetry]:
     """Groups that operations up to some residual generate, each in the next, from the least residual on.
 
     Operations that miss by more than `limit` (Å, lowered where atoms are close) are not looked at. `symprec` of
-    each is its residual, `plateau` goes from there to the residual of the next.
+    each is its residual, `plateau` goes from there to the residual of the next, where that is more than round-off.
     """
     limit = min(limit, 0.45 * structure.shortest)
     found = _native.molecule_levels(structure.positions, structure.kinds, limit, _misses(structure))
     levels = [_symmetry(level, structure, limit) for level in found]
     ends = [level.residual for level in levels[1:]] + [limit]
     pairs = zip(levels, ends, strict=True)
-    return [replace(x, symprec=x.residual, plateau=(x.residual, end)) for x, end in pairs if x.residual < end]
+    return [
+        replace(x, symprec=x.residual, plateau=(x.residual, end)) for x, end in pairs if end - x.residual > ROUND_OFF
+    ]
 
 
 def molecule_displacements(structure: Structure, symmetry: Symmetry) -> np.ndarray:

@@ -69,13 +69,14 @@ class Supercell(NamedTuple):
     stretch: float
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """Number of pure translations."""
         return math.prod(self.counts)
 
     def translations(self) -> tuple[np.ndarray, np.ndarray]:
         """All of them: permutations [k, N] and vectors [k, 3], the identity first."""
-        permutations, vectors = np.arange(len(self.deviations))[None], np.zeros((1, 3))
+        permutations: np.ndarray = np.arange(len(self.deviations))[None]
+        vectors: np.ndarray = np.zeros((1, 3))
         for step, vector, count in zip(self.permutations, self.vectors, self.counts, strict=True):
             powers, shifts = [permutations], [vectors]
             for _ in range(count - 1):
@@ -155,7 +156,7 @@ class Symmetry:
     @cached_property
     def _all(self) -> Operations:
         """Every operation, coset by coset."""
-        if self.supercell is None or self.supercell.count == 1:
+        if self.supercell is None or self.supercell.size == 1:
             return self.cosets
         moves, vectors = self.supercell.translations()
         permutations = moves[:, self.cosets.permutations].swapaxes(0, 1).reshape(-1, self.num_nodes)
@@ -205,14 +206,14 @@ class Symmetry:
         if self.continuous is not None:
             raise ValueError(f"{self.group.schoenflies} is continuous: its matrices cannot be listed")
         rows = torch.arange(len(self.cosets.rotations))
-        return rows if self.supercell is None else rows.repeat_interleave(self.supercell.count)
+        return rows if self.supercell is None else rows.repeat_interleave(self.supercell.size)
 
     @property
     def order(self) -> int | float:
         """Number of operations (in a supercell: rotations times translations); ``math.inf`` if continuous."""
         if self.continuous is not None:
             return math.inf
-        return len(self.cosets.rotations) * (1 if self.supercell is None else self.supercell.count)
+        return len(self.cosets.rotations) * (1 if self.supercell is None else self.supercell.size)
 
     @property
     def num_nodes(self) -> int:
@@ -228,7 +229,7 @@ class Symmetry:
     def orbits(self) -> Tensor:
         """Long [N]: number of the orbit that each node is in, from 0 in the order of their first nodes."""
         images = self.cosets.permutations
-        if self.supercell is not None and self.supercell.count > 1:
+        if self.supercell is not None and self.supercell.size > 1:
             images = self.supercell.first_images()[images]
         return torch.frombuffer(_native.orbits(np.ascontiguousarray(images), self.num_nodes), dtype=torch.long)
 

@@ -1,5 +1,7 @@
 """Crystals, supercells and slabs, against spglib and against the definition of a symmetry operation."""
 
+import pickle
+
 import numpy as np
 import pytest
 import spglib
@@ -10,7 +12,7 @@ from ase.spacegroup import crystal
 from scipy.spatial.transform import Rotation
 from torch_geometric.data import Batch, Data
 
-from pyg_symbreak.detect import detect_symmetry
+from pyg_symbreak.detect import approximate_symmetries, detect_symmetry, symmetrize
 
 
 def misfit(atoms: Atoms, symmetry) -> float:
@@ -150,6 +152,113 @@ def test_noise_below_the_tolerance_keeps_the_group_exact():
     torch.testing.assert_close(identity, torch.eye(3).double().expand_as(identity), atol=1e-14, rtol=0)
     assert misfit(atoms, found) < 3 * found.residual
     assert detect_symmetry(atoms, 1e-5).order == 1
+
+
+RATTLED = [1, 2, 14, 15, 19, 62, 64, 75, 92, 136, 141, 148, 155, 161, 166, 176, 186, 198, 205, 216, 225, 227]
+
+
+def rattled_crystal(number: int) -> Atoms:
+    """A crystal with noise of random size on its atoms and on its cell."""
+    rng = np.random.default_rng(number)
+    system = 1 + int(np.searchsorted([3, 16, 75, 143, 195], number, side="right"))
+    cells = {1: [5.0, 6.1, 7.3, 83, 97, 104], 2: [5.0, 6.1, 7.3, 90, 103, 90], 3: [5.0, 6.1, 7.3, 90, 90, 90]}
+    cells |= {4: [5.5, 5.5, 7.1, 90, 90, 90], 5: [5.5, 5.5, 7.1, 90, 90, 120], 6: [6.2, 6.2, 6.2, 90, 90, 90]}
+    basis = [(0, 0, 0), (0.313, 0.041, 0.417)] if number < 140 else [(0, 0, 0), (0, 0, 0.3)]
+    atoms = crystal(["Si", "O"], basis, spacegroup=number, cellpar=cells[system])
+    atoms.rattle(10 ** rng.uniform(-3, -1.3), seed=number)
+    strain = 10 ** rng.uniform(-5, -2.3) * rng.normal(size=(3, 3))
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+    return atoms
+
+
+@pytest.mark.parametrize("number", RATTLED)
+def test_detection_agrees_with_the_levels_at_every_tolerance(number):
+    atoms = rattled_crystal(number)
+    levels = approximate_symmetries(atoms, 0.2)
+    assert [s.plateau[1] for s in levels[:-1]] == [s.plateau[0] for s in levels[1:]]
+    for level in levels:
+        low, high = level.plateau
+        assert level.residual <= low < high
+        for symprec in {max(low, 1e-6) * 1.0001, np.sqrt(max(low, 1e-6) * high), high * 0.9999}:
+            if low < symprec < high:
+                found = detect_symmetry(atoms, symprec)
+                assert (found.order, found.space_group) == (level.order, level.space_group)
+                assert found.residual <= symprec
+                assert true_misfit(atoms, found) <= found.residual + 1e-12
+
+
+def true_misfit(atoms: Atoms, symmetry) -> float:
+    """Largest distance by which operations miss images of atoms in the cell, and lattice vectors."""
+    atoms = atoms.copy()
+    wrapped = atoms.copy()
+    wrapped.wrap()
+    moved = wrapped.positions @ symmetry.rotations.numpy().swapaxes(1, 2) + symmetry.translations.numpy()[:, None]
+    cell = atoms.cell.array
+    misses = (wrapped.positions[symmetry.permutations.numpy()] - moved) @ np.linalg.inv(cell)
+    misses = (misses - np.round(misses)) @ cell
+    lattice = cell @ symmetry.rotations.numpy().swapaxes(1, 2) @ np.linalg.inv(cell)
+    strains = (lattice - np.round(lattice)) @ cell
+    return max(np.linalg.norm(misses, axis=-1).max(), np.linalg.norm(strains, axis=-1).max())
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3, 10.0])
+def test_atoms_in_a_strained_cell_are_carried_to_within_the_tolerance(shift):
+    places = [[shift, 0, 0], [10.5 + shift, 0.5, 0.5]]
+    for length in (4.0004, 4.0008):
+        atoms = Atoms("CsCl", scaled_positions=places, cell=[4, 4, length], pbc=True)
+        found = detect_symmetry(atoms, 1e-3)
+        assert found.space_group == (221, "Pm-3m")
+        assert true_misfit(atoms, found) <= found.residual + 1e-12 <= 1e-3
+    atoms = Atoms("CsCl", scaled_positions=places, cell=[4, 4, 4.0030], pbc=True)
+    assert detect_symmetry(atoms, 1e-3).space_group == (123, "P4/mmm")
+
+
+def test_a_strained_slab_is_carried_to_within_the_tolerance():
+    slab = graphene(vacuum=5)
+    slab.pbc = (True, True, False)
+    slab.set_cell(slab.cell.array @ np.diag([1.001, 1, 1]), scale_atoms=True)
+    slab.positions[0, 2] += 1e-3
+    found = detect_symmetry(slab, 0.01)
+    assert found.layer_group.number == 80
+    assert true_misfit(slab, found) <= found.residual + 1e-12 <= 0.01
+
+
+def test_levels_show_where_only_the_type_of_the_space_group_changes():
+    atoms = bulk("Si", cubic=True) * (2, 1, 1)
+    atoms.set_cell(atoms.cell.array @ np.diag([1.01, 1, 1]), scale_atoms=True)
+    levels = approximate_symmetries(atoms)
+    assert [(s.space_group.symbol, s.order) for s in levels] == [("I4_1/amd", 128), ("Fd-3m", 128)]
+    assert detect_symmetry(atoms, levels[1].residual * 1.01).space_group.symbol == "Fd-3m"
+
+
+def test_a_supercell_stores_few_operations_and_lists_them_when_asked():
+    atoms = disguised(bulk("Si", cubic=True) * (3, 3, 3), 3)[0]
+    atoms.rattle(2e-3, seed=0)
+    found = detect_symmetry(atoms, 0.05)
+    assert (found.order, len(found.cosets.permutations), found.supercell.size) == (5184, 48, 108)
+    assert len(pickle.dumps(found)) < 40_000
+    assert not found.orbits.any()
+    assert found.site_symmetry(5).schoenflies == "Td"
+    assert "_all" not in vars(found)
+    copied = pickle.loads(pickle.dumps(found))
+    assert torch.equal(copied.permutations, found.permutations)
+    assert len(torch.unique(found.permutations, dim=0)) == 5184
+    assert float(found.residuals.max()) == pytest.approx(found.residual, rel=1e-12)
+    assert true_misfit(atoms, found) <= found.residual + 1e-12
+    orbits = found.permutations[:, :20].T.unique(dim=1)
+    assert orbits.shape[1] >= 216
+    assert detect_symmetry(symmetrize(atoms, found), 1e-6).order == 5184
+
+
+def test_residuals_of_single_operations():
+    atoms = bulk("NaCl", "rocksalt", 5.6, cubic=True) * (2, 1, 1)
+    atoms.rattle(3e-3, seed=2)
+    found = detect_symmetry(atoms, 0.05)
+    assert found.supercell.size == 8
+    moved = atoms.positions @ found.rotations.numpy().swapaxes(1, 2) + found.translations.numpy()[:, None]
+    misses = (atoms.positions[found.permutations.numpy()] - moved) @ np.linalg.inv(atoms.cell.array)
+    expected = np.linalg.norm((misses - np.round(misses)) @ atoms.cell.array, axis=-1).max(1)
+    np.testing.assert_allclose(found.residuals, expected, atol=1e-12)
 
 
 def test_features_distinguish_atoms():
