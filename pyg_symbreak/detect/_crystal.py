@@ -331,7 +331,7 @@ def _generated(tree: "_Tree", pure: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     rows = np.round(pure * count).astype(np.int64) % count  # each translation is of an order that divides their number
     if np.abs(pure * count - np.round(pure * count)).max() > 0.25:
         return None
-    wanted: set[tuple[int, ...]] = {tuple(row) for row in rows.tolist()}
+    wanted: set[tuple[int, ...]] = {(int(a), int(b), int(c)) for a, b, c in rows}
     reached: dict[tuple[int, ...], tuple[int, ...]] = {(0, 0, 0): ()}  # translations and their powers of the steps
     steps: list[np.ndarray] = []
     moves: list[np.ndarray] = []
