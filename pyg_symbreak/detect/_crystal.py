@@ -328,10 +328,11 @@ def _generated(tree: "_Tree", pure: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     None if the shifts [k, 3], modulo 1, are no group, or do not act as one on the atoms.
     """
     count, size = len(pure), len(tree.fractional)
-    rows = np.round(pure * count).astype(np.int64) % count  # each translation is of an order that divides their number
+    # each translation is of an order that divides their number
+    rows: list[list[int]] = (np.round(pure * count).astype(np.int64) % count).tolist()
     if np.abs(pure * count - np.round(pure * count)).max() > 0.25:
         return None
-    wanted: set[tuple[int, ...]] = {(int(a), int(b), int(c)) for a, b, c in rows}
+    wanted: set[tuple[int, ...]] = {tuple(row) for row in rows}
     reached: dict[tuple[int, ...], tuple[int, ...]] = {(0, 0, 0): ()}  # translations and their powers of the steps
     steps: list[np.ndarray] = []
     moves: list[np.ndarray] = []
