@@ -8,11 +8,12 @@ Raise = Callable[[bytearray, bytearray], ndarray] | None
 Found = tuple[bytearray, bytearray, bytearray, bytearray, bytearray | None]
 
 def automorphisms(
-    colors: ndarray, edges: ndarray, labels: ndarray, canonical: bool
+    colors: ndarray, edges: ndarray, labels: ndarray, canonical: bool, steps: int
 ) -> tuple[bytearray, bytearray, bytearray, int, bytearray, bytearray]:
     """Program, radices and base of the group, number of its generators, orbits [N] and canonical labels [N] of a graph.
 
     Nodes have colors [N], arcs [2, E] have labels [E]. Labels are some numbering if canonical ones are not asked for.
+    A search of more steps is a ValueError.
     """
 
 def group_elements(program: ndarray, nodes: int, digits: ndarray, count: int) -> bytearray:

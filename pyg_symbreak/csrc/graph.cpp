@@ -40,7 +40,7 @@ uint64_t mixed(int kind, int head) { return mixed(mixed(uint64_t(kind)) + uint64
 // of the original one; blocks of equal nodes, listed in their order, are isomorphic.
 class Solver {
 public:
-    Solver(size_t size) : held(size), local(size, -1) {}
+    Solver(size_t size, size_t steps) : budget(steps), held(size), local(size, -1) {}
 
     // The nodes of the original graph that these ones stand for, in canonical order if that is asked for.
     std::vector<int> solve(Graph graph, std::vector<int> names, bool ordered) {
@@ -531,10 +531,10 @@ std::vector<int64_t> generators(const int64_t* program, size_t length, size_t no
     return out;
 }
 
-Automorphisms automorphisms(const Graph& graph, bool canonical) {
+Automorphisms automorphisms(const Graph& graph, bool canonical, size_t steps) {
     std::vector<int> names(graph.size());
     std::iota(names.begin(), names.end(), 0);
-    Solver solver(graph.size());
+    Solver solver(graph.size(), steps);
     const std::vector<int> order = solver.solve(graph, names, canonical);
     Automorphisms out{std::move(solver.group), {}, std::vector<int64_t>(graph.size())};
     out.orbits = orbits_of(out.group, graph.size());

@@ -63,4 +63,5 @@ struct Automorphisms {
     std::vector<int64_t> labels;  // number of each node, the same for isomorphic graphs if it was asked for
 };
 
-Automorphisms automorphisms(const Graph& graph, bool canonical);
+// A search that takes more than so many steps is given up with std::runtime_error.
+Automorphisms automorphisms(const Graph& graph, bool canonical, size_t steps);

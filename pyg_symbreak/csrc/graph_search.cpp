@@ -86,14 +86,15 @@ struct Choice {
     int inside;  // number of the earlier choice, -1 if there is none
 };
 
-// The largest cell, the first of them, in the innermost choice that is not yet single nodes.
+// The smallest cell, the first of them, in the innermost choice that is not yet single nodes.
 Choice next_choice(const Partition& partition, const std::vector<Choice>& choices) {
     for (int k = int(choices.size()) - 1;; k = choices[k].inside) {
         const int from = k < 0 ? 0 : choices[k].start, to = k < 0 ? partition.size() : choices[k].stop;
-        int best = -1, most = 1;
+        int best = -1, least = 0;
         for (int start = from; start < to; start = partition.end[start])
-            if (partition.length(start) > most) best = start, most = partition.length(start);
-        if (best >= 0) return {best, best + most, k};
+            if (partition.length(start) > 1 && (best < 0 || partition.length(start) < least))
+                best = start, least = partition.length(start);
+        if (best >= 0) return {best, best + least, k};
     }
 }
 

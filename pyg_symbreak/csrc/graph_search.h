@@ -24,6 +24,7 @@
 // Steps, arcs and nodes visited, that all searches of a graph may take together.
 class Budget {
 public:
+    explicit Budget(size_t most) : most(most) {}
     void spend(size_t steps) {
         spent += steps;
         if (spent > most) refuse();
@@ -36,7 +37,7 @@ public:
 
 private:
     [[noreturn]] void refuse() const;
-    static constexpr size_t most = 300'000'000;
+    size_t most;
     size_t spent = 0, leaves = 0, depth = 0;
 };
 

@@ -8,6 +8,7 @@
 #include <new>
 #include <string>
 #include <stdexcept>
+#include <tuple>
 #include <utility>
 
 #include "graph.h"
@@ -155,16 +156,17 @@ PyObject* name(PyObject* args) {
     return PyUnicode_FromString(point_group_name(copied, tolerance).c_str());
 }
 
-std::pair<Graph, bool> parse_graph(PyObject* args) {
+std::tuple<Graph, bool, size_t> parse_graph(PyObject* args) {
     PyObject *node_colors, *edge_index, *edge_labels;
     int canonical;
-    if (!PyArg_ParseTuple(args, "OOOp", &node_colors, &edge_index, &edge_labels, &canonical)) throw PythonError{};
+    Py_ssize_t steps;
+    if (!PyArg_ParseTuple(args, "OOOpn", &node_colors, &edge_index, &edge_labels, &canonical, &steps)) throw PythonError{};
     const Array<int64_t> colors(node_colors), edges(edge_index), labels(edge_labels);
     edges.require(2 * labels.size());
     const int64_t size = int64_t(colors.size());
     if (!std::all_of(edges.data(), edges.data() + edges.size(), [&](int64_t v) { return 0 <= v && v < size; }))
         throw std::invalid_argument("edge_index must be [2, E] with nodes from 0 to " + std::to_string(size - 1));
-    return {Graph(colors.data(), colors.size(), edges.data(), labels.data(), labels.size()), canonical != 0};
+    return {Graph(colors.data(), colors.size(), edges.data(), labels.data(), labels.size()), canonical != 0, size_t(steps)};
 }
 
 struct Released {  // lets other Python threads run
@@ -174,10 +176,10 @@ struct Released {  // lets other Python threads run
 
 // Program, radices and base of the group, number of its generators, orbits, and labels.
 PyObject* graph_automorphisms(PyObject* args) {
-    const auto [graph, canonical] = parse_graph(args);
-    const Automorphisms found = [&, &graph = graph, canonical = canonical] {
+    const auto [graph, canonical, steps] = parse_graph(args);
+    const Automorphisms found = [&graph = graph, canonical = canonical, steps = steps] {
         const Released released;
-        return automorphisms(graph, canonical);
+        return automorphisms(graph, canonical, steps);
     }();
     const Object count(PyLong_FromLongLong(found.group.generators));
     return PyTuple_Pack(6, bytes(found.group.program).ptr, bytes(found.group.radices).ptr, bytes(found.group.base).ptr,

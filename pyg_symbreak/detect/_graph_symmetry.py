@@ -19,6 +19,9 @@ Graph = tuple[np.ndarray, np.ndarray, np.ndarray]
 LISTED = 100_000_000
 """Most entries, order times number of nodes, of a permutation group that is listed."""
 
+STEPS = 1_000_000_000
+"""Most arcs and nodes that a search for automorphisms visits: about ten seconds."""
+
 
 def describe_order(order: int | float) -> str:
     """The order of a group, a power of ten where it is long."""
@@ -163,7 +166,7 @@ class GraphSymmetry:
 
     @cached_property
     def _labels(self) -> np.ndarray:
-        return _array(_native.automorphisms(*self.graph, True)[-1])
+        return _array(_native.automorphisms(*self.graph, True, STEPS)[-1])
 
     def site_symmetry(self, node: int) -> PermutationGroup:
         """Automorphisms that leave the node where it is.
@@ -228,7 +231,7 @@ def read_graph(data: Data, features: Features) -> Graph:
 
 def _automorphisms(graph: Graph) -> GraphSymmetry:
     """Search for the automorphisms; it is compiled, see ``csrc/graph.h``."""
-    program, radices, base, generators, orbits, _ = _native.automorphisms(*graph, False)
+    program, radices, base, generators, orbits, _ = _native.automorphisms(*graph, False, STEPS)
     group = PermutationGroup(len(graph[0]), _array(program), _array(radices), _array(base), generators)
     return GraphSymmetry(group, graph, _array(orbits))
 
