@@ -18,7 +18,6 @@ from .representation import (
     transversal_subgroup,
 )
 from .standard import axis_and_angle, rotation
-from .structure import structure
 from .symbols import parse_symbol
 
 __all__ = [
@@ -39,7 +38,6 @@ __all__ = [
     "parse_symbol",
     "require_inside",
     "rotation",
-    "structure",
     "symmetric_group",
     "transversal_subgroup",
     "wigner_d",

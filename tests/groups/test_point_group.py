@@ -206,3 +206,16 @@ def test_recognition_and_orientation_of_high_orders(family, n):
         assert group.schoenflies == name
         assert np.abs(group.matrices - given).max() < 4e-6
         assert np.abs(np.abs(group.frame[:, 2] @ q[:, 2]) - 1) < 1e-9
+
+
+@pytest.mark.parametrize("name", ["C2", "C2v", "D2", "D3", "D2d", "D4h", "D6h", "T", "Oh", "I"])
+def test_the_frame_does_not_depend_on_the_order_of_elements(name):
+    """Where several frames are as near to the identity one of them is taken by a rule."""
+    rng = np.random.default_rng(0)
+    for axis in ([0, 0, 1], [1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 1, 1]):
+        for angle in (np.pi / 6, np.pi / 4, np.pi / 2, np.pi):
+            exact = conjugated(explicit(name), turn(axis, angle))
+            frames = [PointGroup.of_exact(exact[rng.permutation(len(exact))]).frame for _ in range(4)]
+            assert np.abs(np.array(frames) - frames[0]).max() < 1e-9
+            turns = [m for m in PointGroup(name).normalizer().components if np.linalg.det(m) > 0]
+            assert max(np.trace(frames[0] @ m) for m in turns) < np.trace(frames[0]) + 1e-6
