@@ -194,7 +194,7 @@ class CrystalMismatch(torch.nn.Module):
     Shapes:
         - **input:** positions :math:`(*, N, 3)` and cell :math:`(*, 3, 3)` in Å, in the parent's order and frame;
           without a cell the parent's is taken
-        - **output:** :math:`(*)` in Å²
+        - **output:** :math:`(*)` in Å², of the dtype of the positions
 
     Raises
     ------
@@ -219,16 +219,16 @@ class CrystalMismatch(torch.nn.Module):
         vectors = end.pos[pairs[1]] - end.pos[pairs[0]] + shift @ end.cell[0]
         self.register_buffer("pairs", pairs)
         for name, value in (("cell", start.cell[0]), ("shift", shift), ("weight", weight), ("vectors", vectors)):
-            self.register_buffer(name, value.to(torch.get_default_dtype()))
+            self.register_buffer(name, value)
         self.num_atoms = len(atoms)
 
     def forward(self, pos: Tensor, cell: Tensor | None = None) -> Tensor:
         """Mismatch of each prediction."""
         if pos.shape[-2:] != (self.num_atoms, 3):
             raise ValueError(f"the positions have shape {list(pos.shape)}; they must be [..., {self.num_atoms}, 3]")
-        cell = self.cell if cell is None else cell
-        vectors = pos[..., self.pairs[1], :] - pos[..., self.pairs[0], :] + self.shift @ cell
-        return (vectors - self.vectors).square().sum(dim=-1) @ self.weight
+        cell = self.cell.to(pos.dtype) if cell is None else cell
+        vectors = pos[..., self.pairs[1], :] - pos[..., self.pairs[0], :] + self.shift.to(pos.dtype) @ cell
+        return (vectors - self.vectors.to(pos.dtype)).square().sum(dim=-1) @ self.weight.to(pos.dtype)
 
     def __repr__(self) -> str:
         return f"{self.__class__.__name__}(num_atoms={self.num_atoms})"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 from scipy.spatial.transform import Rotation
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
@@ -337,3 +337,18 @@ def test_mismatch_as_a_module():
         loss(torch.zeros(4, 3))
     with pytest.raises(ValueError, match="same atoms"):
         CrystalMismatch(parent, from_ase(molecule("H2O")))
+
+
+def test_crystal_mismatch_in_double_is_exact():
+    """Made with float32 as the default, its numbers are still those of float64."""
+    a, b = bulk("CsCl", "cesiumchloride", a=4.123456789), bulk("CsCl", "cesiumchloride", a=4.123456789)
+    b.positions[1] += [0.01234567891, 0, 0]
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        loss = CrystalMismatch(a, b).double()
+    finally:
+        torch.set_default_dtype(before)
+    found = loss(torch.from_numpy(a.positions))
+    assert float(found) == pytest.approx(2 * 0.01234567891**2, rel=1e-12)
+    assert loss(torch.from_numpy(a.positions).float()).dtype == torch.float32

@@ -12,6 +12,7 @@ from torch_geometric.data import Data
 
 from pyg_symbreak import _native
 from pyg_symbreak.detect._input import Features, feature, invariant_names, number_rows
+from pyg_symbreak.structures import array_of
 
 Graph = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Colors of nodes [N], arcs [2, E], labels of arcs [E], all long."""
@@ -209,12 +210,16 @@ def read_graph(data: Data, features: Features) -> Graph:
     edge_index = data.get("edge_index")
     if edge_index is None:
         raise ValueError("the Data has neither pos nor edge_index: there is no symmetry to detect")
+    edges = array_of(edge_index, "data.edge_index", "[2, E]")
+    if edges.dtype.kind not in "iu" or edges.ndim != 2 or len(edges) != 2:
+        raise ValueError(f"data.edge_index must be whole numbers [2, E], got {edge_index.dtype} {list(edges.shape)}")
     count = data.num_nodes
-    if not count:
-        raise ValueError("the graph has no nodes")
-    edges = edge_index.detach().cpu().numpy()
-    if edges.ndim != 2 or len(edges) != 2:
-        raise ValueError(f"edge_index must be [2, E] with nodes from 0 to {count - 1}, got {list(edges.shape)}")
+    if not isinstance(count, int) or count <= 0:
+        raise ValueError(f"the graph has no nodes: num_nodes is {count}")
+    if edges.size and not 0 <= edges.min() <= edges.max() < count:
+        raise ValueError(
+            f"data.edge_index holds {edges.min()} to {edges.max()}; the graph has nodes from 0 to {count - 1}"
+        )
     invariant = invariant_names(features)
     for name in features:
         if name not in invariant:

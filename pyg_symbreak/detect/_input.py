@@ -1,6 +1,5 @@
 """What detection reads of a structure, the same for PyG Data and ase.Atoms."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,12 +7,13 @@ from functools import cached_property
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import chemical_symbols
 from e3nn import o3
 from torch_geometric.data import Batch, Data
 
 from pyg_symbreak import _native
 from pyg_symbreak.groups import irreps_matrices
-from pyg_symbreak.structures import MIN_DISTANCE, bare_atoms, check_structure, occupancy_kinds
+from pyg_symbreak.structures import LONGEST, MIN_DISTANCE, array_of, bare_atoms, check_structure, occupancy_kinds
 
 Features = Sequence[str] | Mapping[str, str]
 """Names of features, or names with the irreps by which they transform."""
@@ -73,7 +73,7 @@ def read_structure(x: Data | Atoms, features: Features, symprec: float) -> Struc
         raise TypeError("x is a batch of structures: pass batch.to_data_list() to detect_symmetries")
     if not isinstance(x, (Data, Atoms)):
         raise TypeError(f"x must be a PyG Data or an ase.Atoms, got {type(x).__name__}")
-    if isinstance(symprec, bool) or not isinstance(symprec, int | float):
+    if isinstance(symprec, bool) or not isinstance(symprec, int | float | np.floating):
         raise TypeError(f"symprec must be a distance in Å or 'auto', got {symprec!r}")
     if not symprec > 0:
         raise ValueError(f"symprec must be a positive distance in Å, got {symprec}")
@@ -98,12 +98,28 @@ def read_structure(x: Data | Atoms, features: Features, symprec: float) -> Struc
         _tensors(x, features, len(atoms)) if isinstance(features, Mapping) else (),
     )
     sound = (
-        len(kinds) and structure.shortest >= MIN_DISTANCE and math.isfinite(structure.reach + atoms.cell.array.sum())
-    )
-    if periodic or not sound:
+        len(kinds) and structure.shortest >= MIN_DISTANCE and structure.reach + np.abs(structure.cell).max() <= LONGEST
+    )  # of what is not finite neither holds
+    if periodic or not sound or atoms.numbers.min() < 0 or atoms.numbers.max() >= len(chemical_symbols):
         check_structure(atoms)
     _check_resolution(x, structure.reach, symprec)
     return structure
+
+
+def require_features(features: Features) -> Features:
+    """The features as a mapping or a tuple of names.
+
+    Raises
+    ------
+    TypeError
+        They are something else.
+    """
+    if isinstance(features, str) or not isinstance(features, Sequence | Mapping):
+        raise TypeError(f"features must be a list of names, or a mapping of names to irreps, got {features!r}")
+    odd = [name for name in features if not isinstance(name, str)]
+    if odd:
+        raise TypeError(f"features holds {odd[0]!r}, which is no name of an attribute")
+    return features if isinstance(features, Mapping) else tuple(features)
 
 
 def invariant_names(features: Features) -> list[str]:
@@ -114,6 +130,7 @@ def invariant_names(features: Features) -> list[str]:
     ValueError
         What is given for a feature is not irreps.
     """
+    features = require_features(features)
     if not isinstance(features, Mapping):
         return list(features)
     return [name for name, irreps in features.items() if _is_invariant(_irreps(name, irreps))]
@@ -124,10 +141,13 @@ def _is_invariant(irreps: o3.Irreps) -> bool:
 
 
 def _irreps(name: str, given: str | o3.Irreps) -> o3.Irreps:
+    problem = f"feature {name!r} must have irreps such as '1o' or '2x0e+1e', got {given!r}"
+    if not isinstance(given, str | o3.Irreps):
+        raise ValueError(problem)
     try:
         return o3.Irreps(given)
     except ValueError as error:
-        raise ValueError(f"feature {name!r} must have irreps such as '1o' or '2x0e+1e', got {given!r}") from error
+        raise ValueError(problem) from error
 
 
 def _tensors(x: Data | Atoms, features: Mapping[str, str], count: int) -> tuple[tuple[o3.Irreps, np.ndarray], ...]:
@@ -152,7 +172,7 @@ def feature(x: Data | Atoms, name: str, count: int) -> np.ndarray:
     if name not in named:
         raise ValueError(f"features names {name!r}, which the structure does not have")
     value = named[name]
-    value = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+    value = array_of(value, f"feature {name!r}", f"[{count}, ...]") if isinstance(x, Data) else np.asarray(value)
     if value.dtype.kind not in "biufc" or value.shape[:1] != (count,) or not np.isfinite(value).all():
         raise ValueError(
             f"feature {name!r} must be {count} finite rows of numbers, got {value.dtype} {list(value.shape)}"

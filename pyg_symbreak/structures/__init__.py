@@ -14,15 +14,17 @@ with ``u`` the displacements [N, 3] in the parent's frame. :func:`apply_distorti
 
 from pyg_symbreak.files import read_structure
 
-from .checks import MIN_DISTANCE, check_structure, check_values, refuse_coincidence
-from .conversion import bare_atoms, from_ase, occupancy_kinds, to_ase
+from .checks import LONGEST, MIN_DISTANCE, check_structure, check_values, refuse_coincidence
+from .conversion import array_of, bare_atoms, from_ase, occupancy_kinds, to_ase
 from .matching import Match, apply_distortion, irreps_to_strain, match_atoms, strain_to_irreps
 from .neighbors import neighbor_pairs
 
 __all__ = [
+    "LONGEST",
     "MIN_DISTANCE",
     "Match",
     "apply_distortion",
+    "array_of",
     "bare_atoms",
     "check_structure",
     "check_values",

@@ -6,10 +6,10 @@ import numpy as np
 from ase import Atoms
 from torch_geometric.data import Data
 
-from .conversion import bare_atoms
+from .conversion import bare_atoms, require_numbers
 from .neighbors import neighbor_pairs
 
-__all__ = ["MIN_DISTANCE", "check_structure", "check_values", "refuse_coincidence"]
+__all__ = ["LONGEST", "MIN_DISTANCE", "check_structure", "check_values", "refuse_coincidence"]
 
 MIN_DISTANCE = 0.01
 """Two atoms closer than this (Å) are an error: no structure has them, a badly rounded file does."""
@@ -50,6 +50,7 @@ def check_values(structure: Data | Atoms) -> Atoms:
         raise TypeError(f"a structure is a Data or Atoms, got {type(atoms).__name__}")
     if len(atoms) == 0:
         raise ValueError("the structure has no atoms")
+    require_numbers(atoms.numbers, "numbers")
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
     if len(bad):
         raise ValueError(f"the position of atom {bad[0]} is {atoms.positions[bad[0]]}: it must be finite")

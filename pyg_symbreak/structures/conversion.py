@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from torch import Tensor
 from torch_geometric.data import Data
 
-__all__ = ["bare_atoms", "from_ase", "occupancy_kinds", "to_ase"]
+__all__ = ["array_of", "bare_atoms", "from_ase", "occupancy_kinds", "to_ase"]
 
 OWN = frozenset({"numbers", "positions", "spacegroup_kinds"})
 """Arrays of Atoms that a Data has under other names."""
@@ -125,6 +125,14 @@ def occupancy_kinds(atoms: Atoms) -> np.ndarray | None:
     return np.array([number[mixture] for mixture in of_atom])
 
 
+def array_of(value: object, name: str, shape: str) -> np.ndarray:
+    """The numbers of a dense tensor of real numbers; what is named is refused if it is something else."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta or value.is_complex():
+        raise ValueError(f"{name} {described(value)}; it must be a dense Tensor {shape} of real numbers")
+    value = value.detach().cpu()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+
+
 def bare_atoms(data: Data) -> Atoms:
     """Species, positions, cell and periodicity of a Data, and nothing else."""
     if not isinstance(data, Data):
@@ -132,39 +140,52 @@ def bare_atoms(data: Data) -> Atoms:
     pos = data.get("pos")
     if pos is None:
         raise ValueError("the Data has no positions: set data.pos [N, 3] in Å")
-    if not isinstance(pos, Tensor) or pos.dim() != 2 or pos.shape[1] != 3:
-        raise ValueError(f"data.pos {_described(pos)}; it must be a Tensor [N, 3], Å")
-    if pos.is_complex():
-        raise ValueError(f"data.pos is of {pos.dtype}; positions are real")
-    count = len(pos)
+    positions = array_of(pos, "data.pos", "[N, 3], Å,")
+    if positions.ndim != 2 or positions.shape[1] != 3:
+        raise ValueError(f"data.pos has shape {list(positions.shape)}; it must be [N, 3]")
+    count = len(positions)
     z, cell, pbc = data.get("z"), data.get("cell"), data.get("pbc")
     if z is not None:
-        if not isinstance(z, Tensor) or z.shape != (count,):
-            raise ValueError(f"data.z {_described(z)}; {count} positions need [{count}]")
-        if z.is_floating_point() or z.is_complex():
-            raise ValueError(f"data.z is of {z.dtype}; atomic numbers are whole")
-        if count and not 0 <= int(z.min()) <= int(z.max()) < len(chemical_symbols):
+        z = array_of(z, "data.z", f"[{count}]")
+        if z.shape != (count,):
+            raise ValueError(f"data.z has shape {list(z.shape)}; {count} positions need [{count}]")
+        if z.dtype.kind not in "iu":
+            raise ValueError(f"data.z is of {data.z.dtype}; atomic numbers are whole")
+        require_numbers(z, "data.z")
+    if cell is not None:
+        cell = array_of(cell, "data.cell", "[1, 3, 3]")
+        if cell.shape not in ((3, 3), (1, 3, 3)):
             raise ValueError(
-                f"data.z holds {int(z.min())} to {int(z.max())}; atomic numbers are 1 to {len(chemical_symbols) - 1}, "
-                "and 0 for what is no element"
+                f"data.cell has shape {list(cell.shape)}; one structure needs [1, 3, 3]: take one of the batch"
             )
-    if cell is not None and (not isinstance(cell, Tensor) or cell.numel() != 9 or cell.is_complex()):
-        raise ValueError(f"data.cell {_described(cell)}; one structure needs [1, 3, 3]: take one of the batch")
-    if pbc is not None and (not isinstance(pbc, Tensor) or pbc.numel() != 3):
-        raise ValueError(
-            f"data.pbc {_described(pbc)}; one structure needs a Tensor [1, 3] such as "
-            "torch.tensor([[True, True, True]]): take one of the batch"
-        )
+    if pbc is not None:
+        pbc = array_of(pbc, "data.pbc", "[1, 3], such as torch.tensor([[True, True, True]]),")
+        if pbc.size != 3:
+            raise ValueError(f"data.pbc has shape {list(pbc.shape)}; one structure needs [1, 3]: take one of the batch")
     return Atoms(
-        numbers=np.zeros(count, dtype=int) if z is None else z.cpu().numpy(),
-        positions=pos.detach().cpu().double().numpy(),
-        cell=None if cell is None else cell.detach().cpu().double().numpy().reshape(3, 3),
-        pbc=cell is not None if pbc is None else pbc.cpu().numpy().reshape(3),
+        numbers=np.zeros(count, dtype=int) if z is None else z,
+        positions=positions.astype(np.float64),
+        cell=None if cell is None else cell.astype(np.float64).reshape(3, 3),
+        pbc=cell is not None if pbc is None else pbc.reshape(3).astype(bool),
     )
 
 
-def _described(value: object) -> str:
-    return f"has shape {list(value.shape)}" if isinstance(value, Tensor) else f"is {value!r}"
+def require_numbers(numbers: np.ndarray, name: str) -> None:
+    """Raise ValueError if some of the numbers are no atomic numbers."""
+    if len(numbers) and not 0 <= int(numbers.min()) <= int(numbers.max()) < len(chemical_symbols):
+        raise ValueError(
+            f"{name} holds {int(numbers.min())} to {int(numbers.max())}; atomic numbers are 1 to "
+            f"{len(chemical_symbols) - 1}, and 0 for what is no element"
+        )
+
+
+def described(value: object) -> str:
+    """What a value is, for messages."""
+    if not isinstance(value, Tensor):
+        return f"is {value!r}"
+    where = " on the meta device" if value.is_meta else ""
+    layout = "" if value.layout == torch.strided else f", {value.layout}"
+    return f"is of {value.dtype}{layout}{where}"
 
 
 def to_ase(data: Data) -> Atoms:
@@ -193,12 +214,16 @@ def to_ase(data: Data) -> Atoms:
             continue
         if isinstance(value, str | int | float):
             atoms.info[name] = value
-        elif isinstance(value, Tensor) and not value.is_sparse and value.dim() > 0:
-            array = value.detach().cpu().numpy()
+        elif isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta and value.dim() > 0:
+            value = value.detach().cpu()
+            array = (value.float() if value.dtype == torch.bfloat16 else value).numpy()
             if data.is_node_attr(name):
                 atoms.set_array(name, array)
             else:
                 atoms.info[name] = array[0].item() if array.shape == (1,) else array[0] if len(array) == 1 else array
     if data.get("fixed") is not None:
-        atoms.set_constraint(FixAtoms(mask=data.fixed.cpu().numpy()))
+        fixed = array_of(data.fixed, "data.fixed", f"[{len(atoms)}]")
+        if fixed.shape != (len(atoms),):
+            raise ValueError(f"data.fixed has shape {list(fixed.shape)}; {len(atoms)} positions need [{len(atoms)}]")
+        atoms.set_constraint(FixAtoms(mask=fixed.astype(bool)))
     return atoms

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data, HeteroData
 from torch_geometric.utils import to_edge_index
 
+from pyg_symbreak.structures import array_of
+
 RESERVED = ("pos", "z", "x", "y", "cell", "pbc", "batch", "edge_index", "edge_shift", "edge_attr", "symmetry")
 
 
@@ -57,8 +59,12 @@ def naming(data: Data) -> Iterator[None]:
 
 
 def _name_of(data: Data) -> str:
-    z = data.get("z")
-    name = "the graph" if z is None else Atoms(z.tolist()).get_chemical_formula()
+    z, name = data.get("z"), "the graph"
+    if z is not None:
+        try:
+            name = Atoms(array_of(z, "data.z", "[N]")).get_chemical_formula()
+        except (ValueError, TypeError, IndexError):  # these are not species, of which the error is
+            name = "a structure"
     known = [f"{key} {data[key]}" for key in ("name", "idx") if isinstance(data.get(key), (str, int))]
     known += [f"idx {int(data.idx)}"] if isinstance(data.get("idx"), Tensor) and data.idx.numel() == 1 else []
     return f"{name} ({', '.join(known)})" if known else name
@@ -69,7 +75,7 @@ def generator_for(data: Data, seed: int | None) -> torch.Generator | None:
     if seed is None:
         return None
     tensor = data.edge_index if data.get("pos") is None else data.pos
-    content = tensor.detach().cpu().contiguous().numpy().tobytes()
+    content = array_of(tensor, "the structure", "").tobytes()
     digest = hashlib.sha256(repr(seed).encode() + content).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
 

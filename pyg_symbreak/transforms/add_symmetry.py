@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from pyg_symbreak.detect import GraphSymmetry, Symmetry, detect_symmetries, detect_symmetry
+from pyg_symbreak.detect import GraphSymmetry, Symmetry, detect_symmetries, detect_symmetry, require_features
 from pyg_symbreak.transforms._input import device_of, naming, require_data
 
 __all__ = ["AddSymmetry"]
@@ -62,7 +62,7 @@ class AddSymmetry(BaseTransform):
         self, symprec: float | Literal["auto"] = 1e-3, features: Sequence[str] | Mapping[str, str] = ()
     ) -> None:
         self.symprec = symprec
-        self.features = features if isinstance(features, Mapping) else tuple(features)
+        self.features = require_features(features)
 
     def forward(self, data: Data) -> Data:
         """Detect and attach."""

@@ -24,7 +24,7 @@ from pyg_symbreak.breaking import (
     read_target,
     target_stabilizer,
 )
-from pyg_symbreak.detect import GraphSymmetry, Symmetry, symmetry_of
+from pyg_symbreak.detect import GraphSymmetry, Symmetry, require_features, symmetry_of
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.transforms._input import attach, device_of, generator_for, naming, require_data, require_free
 from pyg_symbreak.transforms.add_symmetry import AddSymmetry
@@ -32,6 +32,10 @@ from pyg_symbreak.transforms.add_symmetry import AddSymmetry
 __all__ = ["AddSymmetryBreaking", "ObjectBatch"]
 
 KINDS: dict[str, type] = {"group": GroupIndexed, "input": InputIndexed, "sympe": GroupElement, "noise": Noise}
+
+
+MANY = 20_000
+"""More copies of a structure than this are not made."""
 
 
 @functional_transform("add_symmetry_breaking")
@@ -139,7 +143,7 @@ class AddSymmetryBreaking(BaseTransform):
         self.attr = attr
         self.on = on
         self.symprec = symprec
-        self.features = features if isinstance(features, Mapping) else tuple(features)
+        self.features = require_features(features)
 
     def objects(self, data: Data) -> Objects:
         """The objects of a structure, in irreps of their own."""
@@ -197,6 +201,8 @@ class AddSymmetryBreaking(BaseTransform):
         if self.choose == "sample":
             return found.sample(1, generator_for(data, self.seed))
         if self.choose == "all":
+            if found.size > MANY:
+                raise ValueError(f"the set has {found.size} objects, too many for choose='all': use choose='sample'")
             return found.all()
         number = int(self.choose)
         if not 0 <= number < found.size:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_symbreak.structures import MIN_DISTANCE, check_values, neighbor_pairs, refuse_coincidence
+from pyg_symbreak.transforms._input import naming, require_data
 
 __all__ = ["NeighborList"]
 
@@ -37,10 +38,10 @@ class NeighborList(BaseTransform):
     Raises
     ------
     ValueError
-        If the cutoff is not a positive number or gives too many neighbours, for a batch, or for what
+        If the cutoff is not a positive number or gives too many neighbours, or for what
         :func:`~pyg_symbreak.structures.check_structure` refuses.
     TypeError
-        If it is applied to no Data.
+        If it is applied to no Data, or to a batch.
 
     Examples
     --------
@@ -57,16 +58,10 @@ class NeighborList(BaseTransform):
 
     def forward(self, data: Data) -> Data:
         """Add the edges."""
-        if not isinstance(data, Data):
-            raise TypeError(
-                f"NeighborList takes a Data, got {type(data).__name__}: make Atoms one with structures.from_ase, and a "
-                "HeteroData with its to_homogeneous()"
-            )
-        if isinstance(data, Batch):
-            raise ValueError("NeighborList takes one structure, not a batch: use it before batching")
-        atoms = check_values(data)
-        source, target, shift = pairs = neighbor_pairs(atoms, max(self.cutoff, MIN_DISTANCE))
-        refuse_coincidence(atoms, pairs)
+        with naming(require_data(data, self)):
+            atoms = check_values(data)
+            source, target, shift = pairs = neighbor_pairs(atoms, max(self.cutoff, MIN_DISTANCE))
+            refuse_coincidence(atoms, pairs)
         pos = data.pos
         assert pos is not None
         data.edge_index = torch.stack([torch.from_numpy(source), torch.from_numpy(target)]).to(pos.device)

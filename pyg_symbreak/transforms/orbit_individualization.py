@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
-from pyg_symbreak.detect import symmetry_of
+from pyg_symbreak.detect import require_features, symmetry_of
 from pyg_symbreak.transforms._input import attach, device_of, generator_for, naming, require_data, require_free
 
 __all__ = ["OrbitIndividualization"]
@@ -73,7 +73,7 @@ class OrbitIndividualization(BaseTransform):
         self.seed = seed
         self.attr = attr
         self.symprec = symprec
-        self.features = tuple(features)
+        self.features = require_features(features)
 
     def forward(self, data: Data) -> Data:
         """Number the nodes of each orbit."""

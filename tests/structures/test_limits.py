@@ -7,9 +7,10 @@ from ase import Atoms
 from ase.build import bulk
 from torch_geometric.data import Batch, Data, HeteroData
 
+from pyg_symbreak.breaking import canonicalize
 from pyg_symbreak.detect import detect_symmetry
-from pyg_symbreak.structures import check_structure, from_ase, neighbor_pairs
-from pyg_symbreak.transforms import NeighborList
+from pyg_symbreak.structures import check_structure, from_ase, neighbor_pairs, to_ase
+from pyg_symbreak.transforms import AddSymmetry, AddSymmetryBreaking, NeighborList, OrbitIndividualization
 
 TRIANGLE = torch.eye(3)
 
@@ -89,16 +90,20 @@ def test_cutoffs_that_are_none(cutoff):
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"pbc": True, "cell": 4 * TRIANGLE}, "data.pbc is True; one structure needs a Tensor"),
-        ({"pbc": [True, True, True], "cell": 4 * TRIANGLE}, "data.pbc is .* one structure needs a Tensor"),
+        ({"pbc": True, "cell": 4 * TRIANGLE}, "data.pbc is True; it must be a dense Tensor"),
+        ({"pbc": [True, True, True], "cell": 4 * TRIANGLE}, "data.pbc is .* must be a dense Tensor"),
         ({"z": torch.tensor([1, 200, 3])}, "data.z holds 1 to 200; atomic numbers are 1 to 118"),
         ({"z": torch.tensor([1, -2, 3])}, "data.z holds -2 to 3"),
-        ({"z": [1, 2, 3]}, "data.z is .* 3 positions need"),
+        ({"z": [1, 2, 3]}, "data.z is .* must be a dense Tensor"),
         ({"z": torch.ones(3)}, "data.z is of torch.float32; atomic numbers are whole"),
-        ({"cell": [[4.0, 0, 0]]}, "data.cell is .* one structure needs"),
+        ({"cell": [[4.0, 0, 0]]}, "data.cell is .* must be a dense Tensor"),
         ({"cell": TRIANGLE.cfloat()}, "data.cell"),
-        ({"pos": [[0.0, 0, 0]]}, "data.pos is .* must be a Tensor"),
-        ({"pos": TRIANGLE.cfloat()}, "data.pos is of torch.complex64; positions are real"),
+        ({"pos": [[0.0, 0, 0]]}, "data.pos is .* must be a dense Tensor"),
+        ({"pos": TRIANGLE.to("meta")}, "data.pos is of torch.float32 on the meta device"),
+        ({"pos": TRIANGLE.to_sparse()}, "data.pos is of torch.float32, torch.sparse_coo"),
+        ({"cell": torch.eye(9)[0]}, r"data.cell has shape \[9\]"),
+        ({"z": torch.eye(3).long()}, r"data.z has shape \[3, 3\]; 3 positions need \[3\]"),
+        ({"pos": TRIANGLE.cfloat()}, "data.pos is of torch.complex64; .* of real numbers"),
     ],
 )
 @pytest.mark.parametrize("entry", [detect_symmetry, check_structure, NeighborList(3.0)])
@@ -114,11 +119,86 @@ def test_tolerances_of_the_wrong_type(symprec):
 
 
 def test_what_is_no_single_data():
-    with pytest.raises(TypeError, match=r"HeteroData: make .* to_homogeneous"):
+    with pytest.raises(TypeError, match=r"to_homogeneous"):
         NeighborList(3.0)(HeteroData())
     with pytest.raises(TypeError, match="Atoms"):
         NeighborList(3.0)(bulk("Si"))
-    with pytest.raises(ValueError, match="not a batch"):
+    with pytest.raises(TypeError, match="not a batch"):
         NeighborList(3.0)(Batch.from_data_list([from_ase(bulk("Si"))]))
     with pytest.raises(TypeError, match="a structure is a Data or Atoms, got str"):
         check_structure("Si")
+
+
+def test_a_molecule_with_an_atom_far_away_is_refused_before_the_search():
+    """The compiled search ended the process."""
+    atoms = Atoms("BF3", [[0, 0, 0], [0, 1.32, 0], [1.14, -0.66, 0], [-3.2e10, -1.8e10, 0]])
+    with pytest.raises(ValueError, match="position of atom 3"):
+        detect_symmetry(atoms)
+
+
+def test_atomic_numbers_of_atoms():
+    atoms = Atoms(numbers=[1, 200], positions=[[0, 0, 0], [0, 0, 1]])
+    for entry in (detect_symmetry, check_structure):
+        with pytest.raises(ValueError, match="numbers holds 1 to 200"):
+            entry(atoms)
+
+
+@pytest.mark.parametrize("features", [None, 3, "charge", [3], {3: "1o"}])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        lambda x, features: detect_symmetry(x, features=features),
+        lambda x, features: canonicalize(x, features=features),
+        lambda x, features: AddSymmetry(features=features),
+        lambda x, features: AddSymmetryBreaking(features=features),
+        lambda x, features: OrbitIndividualization(features=features),
+    ],
+)
+def test_features_that_are_no_names(features, entry):
+    data = Data(pos=TRIANGLE, charge=torch.ones(3))
+    with pytest.raises(TypeError, match="features"):
+        entry(data, features)
+
+
+@pytest.mark.parametrize("irreps", ["word", None, 3.5])
+def test_irreps_of_features_that_are_none(irreps):
+    with pytest.raises(ValueError, match="feature 'charge' must have irreps"):
+        detect_symmetry(Data(pos=TRIANGLE, charge=torch.ones(3)), features={"charge": irreps})
+
+
+@pytest.mark.parametrize("value", [torch.ones(3).to_sparse(), torch.ones(3).to("meta"), "word", [1, 2, 3]])
+def test_features_that_are_no_tensors(value):
+    with pytest.raises(ValueError, match=r"feature 'mark' .* must be a dense Tensor"):
+        detect_symmetry(Data(pos=TRIANGLE, mark=value), features=["mark"])
+
+
+def test_half_precision_is_read():
+    data = Data(pos=TRIANGLE, mark=torch.ones(3, dtype=torch.bfloat16))
+    assert detect_symmetry(data, features=["mark"]).order == 12
+    data.pos = data.pos.bfloat16()
+    assert to_ase(data).positions.tolist() == TRIANGLE.tolist()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"edge_index": torch.tensor([[0, 1], [1, 7]])}, "data.edge_index holds 0 to 7; .* nodes from 0 to 2"),
+        ({"edge_index": torch.tensor([[0, 1], [1, -1]])}, "data.edge_index holds -1 to 1"),
+        ({"edge_index": torch.ones(2, 2)}, "data.edge_index must be whole numbers"),
+        ({"edge_index": torch.ones(3, 2).long()}, r"data.edge_index must be whole numbers \[2, E\]"),
+        ({"edge_index": [[0, 1], [1, 0]]}, "data.edge_index is .* must be a dense Tensor"),
+        ({"edge_index": torch.ones(2, 2).long().to("meta")}, "data.edge_index is .* meta"),
+        ({"edge_index": torch.zeros(2, 0).long(), "num_nodes": 0}, "no nodes"),
+    ],
+)
+@pytest.mark.parametrize("entry", [detect_symmetry, canonicalize, AddSymmetryBreaking("input"), AddSymmetry()])
+def test_edges_that_are_none(attributes, message, entry):
+    with pytest.raises(ValueError, match=message):
+        entry(Data(**{"num_nodes": 3, **attributes}))
+
+
+def test_too_many_copies_are_not_made():
+    star = torch.stack([torch.zeros(9, dtype=torch.long), torch.arange(1, 10)])
+    data = Data(edge_index=torch.cat([star, star.flip(0)], dim=1), num_nodes=10)
+    with pytest.raises(ValueError, match="362880 objects, too many for choose='all'"):
+        AddSymmetryBreaking("input", choose="all")(data)

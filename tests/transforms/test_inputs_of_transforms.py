@@ -30,7 +30,7 @@ def cycle() -> Data:
     return Data(edge_index=edges, num_nodes=6)
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
+@pytest.mark.parametrize("transform", [*TRANSFORMS, NeighborList(3.0)], ids=repr)
 def test_what_is_not_one_data_is_a_type_error(transform):
     with pytest.raises(TypeError, match="takes one structure, not a batch"):
         transform(Batch.from_data_list([of("CH4")]))

@@ -14,7 +14,7 @@ __all__ = ["canonical_graph"]
 
 def canonical_graph(out: Data, data: Data, features: Sequence[str], ranks: Tensor) -> Data:
     """The graph with its nodes renumbered and its edges, with their features, sorted."""
-    edges = ranks[data.edge_index.detach().cpu()]
+    edges = ranks[data.edge_index.detach().cpu().long()]
     at_edges = {name: data[name].detach().cpu() for name in features if "edge" in name}
     columns = [column for value in at_edges.values() for column in value[:, None].flatten(1).T]
     order = torch.from_numpy(np.lexsort([*(c.numpy() for c in reversed(columns)), edges[1].numpy(), edges[0].numpy()]))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from pyg_symbreak.detect import Features, GraphSymmetry, Symmetry, symmetry_of
+from pyg_symbreak.detect import Features, GraphSymmetry, Symmetry, require_features, symmetry_of
 
 from .graphs import canonical_graph
 from .structures import Setting, canonical_setting, canonical_structure
@@ -168,7 +168,7 @@ def _invariant_names(features: Features) -> tuple[str, ...]:
             f"features={dict(features)}: a canonical form compares invariant features only, give their names; where "
             "features transform use the group-indexed set of detect_symmetry(data, features=...).group"
         )
-    return tuple(features)
+    return tuple(require_features(features))
 
 
 def inversion_kernel(data: Data, symmetry: Symmetry | GraphSymmetry, features: Features = ()) -> InversionKernel:
