@@ -126,11 +126,18 @@ def occupancy_kinds(atoms: Atoms) -> np.ndarray | None:
 
 
 def array_of(value: object, name: str, shape: str) -> np.ndarray:
-    """The numbers of a dense tensor of real numbers; what is named is refused if it is something else."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta or value.is_complex():
-        raise ValueError(f"{name} {described(value)}; it must be a dense Tensor {shape} of real numbers")
-    value = value.detach().cpu()
+    """The numbers of a dense tensor; what is named is refused if it is something else."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+        raise ValueError(f"{name} {described(value)}; it must be a dense Tensor {shape}")
+    value = value.detach().cpu().resolve_conj()
     return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+
+
+def _real_array(value: object, name: str, shape: str) -> np.ndarray:
+    array = array_of(value, name, shape)
+    if array.dtype.kind == "c":
+        raise ValueError(f"{name} {described(value)}; it must be a dense Tensor {shape} of real numbers")
+    return array
 
 
 def bare_atoms(data: Data) -> Atoms:
@@ -140,26 +147,26 @@ def bare_atoms(data: Data) -> Atoms:
     pos = data.get("pos")
     if pos is None:
         raise ValueError("the Data has no positions: set data.pos [N, 3] in Å")
-    positions = array_of(pos, "data.pos", "[N, 3], Å,")
+    positions = _real_array(pos, "data.pos", "[N, 3], Å")
     if positions.ndim != 2 or positions.shape[1] != 3:
         raise ValueError(f"data.pos has shape {list(positions.shape)}; it must be [N, 3]")
     count = len(positions)
     z, cell, pbc = data.get("z"), data.get("cell"), data.get("pbc")
     if z is not None:
-        z = array_of(z, "data.z", f"[{count}]")
+        z = _real_array(z, "data.z", f"[{count}]")
         if z.shape != (count,):
             raise ValueError(f"data.z has shape {list(z.shape)}; {count} positions need [{count}]")
         if z.dtype.kind not in "iu":
             raise ValueError(f"data.z is of {data.z.dtype}; atomic numbers are whole")
         require_numbers(z, "data.z")
     if cell is not None:
-        cell = array_of(cell, "data.cell", "[1, 3, 3]")
+        cell = _real_array(cell, "data.cell", "[1, 3, 3]")
         if cell.shape not in ((3, 3), (1, 3, 3)):
             raise ValueError(
                 f"data.cell has shape {list(cell.shape)}; one structure needs [1, 3, 3]: take one of the batch"
             )
     if pbc is not None:
-        pbc = array_of(pbc, "data.pbc", "[1, 3], such as torch.tensor([[True, True, True]]),")
+        pbc = _real_array(pbc, "data.pbc", "[1, 3], such as torch.tensor([[True, True, True]])")
         if pbc.size != 3:
             raise ValueError(f"data.pbc has shape {list(pbc.shape)}; one structure needs [1, 3]: take one of the batch")
     return Atoms(
