@@ -242,7 +242,8 @@ def breaking_sets(
 ) -> list[BreakingSet]:
     """The inequivalent choices of smallest sets, one for each class of stabilizers H, lowest irreps first.
 
-    Stabilizers that have no object up to l = 60 are left out: those of axes of higher order.
+    Stabilizers that have no object up to l = 60 are left out: those of axes of higher order. Continuous sets for C_n,
+    C_nh and S_2n are those with fewest circles and a stabilizer inside D_2nh.
 
     Parameters, and errors, as in `breaking_set`.
     """

@@ -247,3 +247,25 @@ def test_choices_for_a_mirror():
         ("Dinf", "1x0o", 2),
         ("Cinfv", "1x1o", 2),
     ]
+
+
+@pytest.mark.parametrize("name", ["C2", "C3", "C4", "C3h", "C4h", "C2h", "S4", "S6"])
+def test_choices_of_continuous_sets(name):
+    """One for each class of stabilizers, lowest irreps first; each keeps K exactly, in as many circles."""
+    group, q = oriented(name)
+    axis, components = d_inf_h(q)
+    for keep in group.subgroups():
+        found = breaking_sets(group, keep)
+        if found[0].size < math.inf:
+            continue
+        assert [b.irreps.dim for b in found] == sorted(b.irreps.dim for b in found)
+        kinds = {(b.complement.schoenflies, round(abs(b.complement.axis @ axis), 6)) for b in found}
+        assert len(kinds) == len(found)
+        circles = set()
+        for b in found:
+            v = b._first
+            assert same_set(stabilizer_in(group.matrices, b.irreps, v), keep.matrices)
+            assert len(stabilizer_in(b.complement.matrices, b.irreps, v)) == b.complement.order
+            images = [by_harmonics(b.irreps, c[None])[0] @ v for c in components]
+            circles.add(sum(axial_orbit_distance(b.irreps, w, v, axis, components[:1]) < 1e-6 for w in images))
+        assert len(circles) == 1
