@@ -308,7 +308,7 @@ def test_relax_of_a_crystal_with_its_cell(tmp_path):
 def test_distortions_of_a_supercell(tmp_path):
     write(tmp_path / "cu.cif", Atoms("Cu", cell=[2.4] * 3, pbc=True))
     rows = report("distortions", tmp_path / "cu.cif", "--supercell", 2, 1, 1, "--out", tmp_path / "out")["distortions"]
-    assert [(row["irrep"], row["space_group"]["number"]) for row in rows][:2] == [("k1(1)", 123), ("k2(2)", 51)]
+    assert [(row["irrep"], row["space_group"]["number"]) for row in rows][:2] == [("Z(1)", 123), ("Z(2)", 51)]
     for number, row in enumerate(rows):
         starts = read(tmp_path / "out" / f"{number}.extxyz", index=":")
         assert len(starts) == (1 if row["reversible"] else 2)

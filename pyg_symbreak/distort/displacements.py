@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from torch_geometric.data import Data
 
 from pyg_symbreak.detect import SpaceGroup, Symmetry, detect_symmetry, symmetrize
 from pyg_symbreak.distort.mulliken import mulliken_symbol
-from pyg_symbreak.distort.space_groups import identify_space_group
+from pyg_symbreak.distort.space_groups import WaveVectors, identify_space_group
 from pyg_symbreak.groups import FiniteGroup, PointGroup
 from pyg_symbreak.structures import neighbor_pairs, to_ase
 
@@ -30,11 +31,15 @@ class Irrep:
     """All copies of a real irrep in the displacements.
 
     ``basis[c]`` [d, M, 3] is an orthonormal basis of copy c; S acts on each by the same ``matrices`` [order, d, d].
+    ``stiffness`` is that of the softest copy in the matrix that divides them. ``translations`` says whether some are
+    broken.
     """
 
     name: str
     basis: np.ndarray
     matrices: np.ndarray
+    stiffness: float
+    translations: bool
 
 
 class Displacements:
@@ -252,9 +257,12 @@ class Displacements:
             for character, members in sorts
             if character.min() < 1 - 1e-4
         ]
-        found.sort(key=lambda irrep: (irrep.basis.shape[1], irrep.name))
-        for number, irrep in enumerate([irrep for irrep in found if irrep.name[0] == "k"], 1):
-            irrep.name += f"({number})"
+        found.sort(key=lambda irrep: (irrep.basis.shape[1], irrep.name, irrep.stiffness))
+        counts: Counter[str] = Counter()
+        for irrep in found:
+            if irrep.translations:
+                counts[irrep.name] += 1
+                irrep.name += f"({counts[irrep.name]})"
         return found
 
     def irrep(self, name: str, basis: np.ndarray, dimension: int, matrix: np.ndarray) -> Irrep:
@@ -275,7 +283,10 @@ class Displacements:
             link = np.einsum("gab,bc,gdc->ad", self._matrices(copy), mix, matrices)
             left, _, right = np.linalg.svd(link)
             aligned.append(np.einsum("ab,aix->bix", left @ right, copy))
-        return Irrep(name, np.array(aligned), matrices)
+        softest = copies[0].reshape(dimension, -1)
+        stiffness = float(np.einsum("ki,ij,kj->", softest, matrix, softest)) / dimension
+        broken = self._breaks_translations(np.trace(matrices, axis1=1, axis2=2))
+        return Irrep(name, np.array(aligned), matrices, stiffness, broken)
 
     def _springs(self) -> np.ndarray:
         """Model force constants [3M, 3M]: springs that stiffen with the sixth power of the overlap of two atoms."""
@@ -307,8 +318,7 @@ class Displacements:
     def named(self, operations: Sequence[int]) -> PointGroup:
         """Point group of some of the operations, with the label that it has among the subgroups of S."""
         if self.linear and set(self._turns) <= set(operations):  # nothing is across the axis
-            inverted = len(operations) == self.order and self.group.schoenflies == "D2h"
-            return PointGroup("Dinfh" if inverted else "Cinfv").rotated(self.group.frame)
+            return PointGroup("Cinfv").rotated(self.group.frame)
         rows = tuple(np.unique(self._elements[list(operations)]).tolist())
         if rows not in self._names:
             self._names[rows] = found = PointGroup.from_matrices(self.group.matrices[list(rows)])
@@ -340,15 +350,26 @@ class Displacements:
             kind = "Sigma" if character[self._turns].min() > 0 else "Pi"
             inversion = np.abs(self.rotations + np.eye(3)).max((1, 2)) < _TOL
             return kind + ("_" + ("g" if character[inversion][0] > 0 else "u") if inversion.any() else "")
+        if self._breaks_translations(character):
+            letter = None
+            if self.atoms.pbc.all():
+                letter = self._wave_vectors.letter(self._wave_vectors.star(character))
+            return letter or f"k{dimension}"
         first = np.unique(self._elements, return_index=True)[1]
-        if np.abs(character - character[first][self._elements]).max() > 1e-4:
-            return f"k{dimension}"
         if self.atoms.pbc.any():  # cell vectors that it leaves where they are
             turned = self.rotations[first] @ self.atoms.cell.array.T
             fixed = (np.abs(turned - self.atoms.cell.array.T).max(1) < 1e-3) @ [1, 2, 3]
         else:
             fixed = (self.permutations[first] == np.arange(self.permutations.shape[1])).sum(1)
         return mulliken_symbol(self.group, character[first], fixed)
+
+    def _breaks_translations(self, character: np.ndarray) -> bool:
+        first = np.unique(self._elements, return_index=True)[1]
+        return bool(np.abs(character - character[first][self._elements]).max() > 1e-4)
+
+    @cached_property
+    def _wave_vectors(self) -> WaveVectors:
+        return WaveVectors(self.atoms.cell.array, self.rotations, self._translations)
 
     @property
     def _turns(self) -> np.ndarray:

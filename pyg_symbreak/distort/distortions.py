@@ -27,8 +27,10 @@ class Distortion:
     Attributes
     ----------
     irrep : str
-        Mulliken symbol (``T2``, ``Eg``, ``A2''``); of a linear molecule ``Sigma`` or ``Pi``; ``k3(1)``, ``k6(2)``,
-        ... (dimension, number) for an irrep that breaks translations of a supercell.
+        Mulliken symbol (``T2``, ``Eg``, ``A2''``); of a linear molecule ``Sigma`` or ``Pi``. For an irrep that breaks
+        translations of a supercell the letter of its k vector and a number, the softest first: ``R(1)``, ``M(2)``; or
+        ``k3(1)`` (dimension, number) where the k vector has no letter. The letters are those of the space group that
+        keeps the supercell.
     dimension : int
         Of the irrep, over the real numbers.
     multiplicity : int

@@ -355,7 +355,7 @@ def test_translations_of_a_supercell_are_broken():
     """Simple cubic, doubled: the two atoms move against each other, along the doubled axis or across it."""
     atoms = Atoms("Cu", cell=[2.4] * 3, pbc=True).repeat((2, 1, 1))
     found = {(d.irrep, d.dimension, d.keep.label): d for d in distortions(atoms)}
-    assert [key[:2] for key in found] == [("k1(1)", 1), ("k2(2)", 2), ("k2(2)", 2), ("k2(2)", 2)]
+    assert [key[:2] for key in found] == [("Z(1)", 1), ("Z(2)", 2), ("Z(2)", 2), ("Z(2)", 2)]
     for d in found.values():
         np.testing.assert_allclose(d.direction[0], -d.direction[1], atol=1e-12)
         for start in d.starts(atoms, 0.1):

@@ -101,5 +101,10 @@ def test_the_picture_shows_each_structure_and_how_it_was_found():
     bars = [line for line in axes.lines if line.get_linewidth() == 3 and len(line.get_ydata())]
     energies = [s.energy - result.found[0].energy for s in result.found]
     np.testing.assert_allclose([bar.get_ydata()[0] for bar in bars], energies)
+    columns = [round(np.mean(bar.get_xdata())) for bar in bars]
+    assert columns[0] == 0
+    for number in first:
+        parent = next(d.parent for d in result.descents if d.found == number)
+        assert columns[number] == columns[parent] + 1
     legend = {text.get_text() for text in axes.get_legend().get_texts()}
     assert legend == {s.kind for s in result.found}

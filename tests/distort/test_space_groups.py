@@ -44,17 +44,19 @@ def by_spglib(atoms: Atoms) -> int:
 
 
 DOUBLED = {
-    (1, 1): ["225/2"],
-    (2, 1): ["139/6 140/6 69/12"],
-    (3, 3): ["99/6 160/8 38/12 6/24 8/24 1/48"],
-    (3, 2): ["129/6 217/8 140/12 72/24 121/24 23/48", "139/6 166/8 74/12 12/24 12/24 2/48"]
-    + ["123/6 221/8 123/12 47/24 123/24 47/48"] * 2,
-    (3, 1): ["115/6 155/8 38/12 5/24 6/24 1/48", "140/6 167/8 74/12 12/24 15/24 2/48"]
-    + ["127/6 204/8 139/12 71/24", "229/4 123/6 139/12 71/24"] * 2
-    + ["131/6 223/8 123/12 47/24 131/24 47/48"]
-    + ["129/6 217/8 140/12 72/24 121/24 23/48", "139/6 166/8 74/12 12/24 12/24 2/48"],
+    ("R", 1, 1): ["225/2"],
+    ("R", 2, 1): ["139/6 140/6 69/12"],
+    ("R", 3, 1): ["140/6 167/8 74/12 12/24 15/24 2/48", "139/6 166/8 74/12 12/24 12/24 2/48"],
+    ("R", 3, 2): ["139/6 166/8 74/12 12/24 12/24 2/48"],
+    ("M", 3, 1): ["127/6 204/8 139/12 71/24", "229/4 123/6 139/12 71/24"] * 2
+    + ["129/6 217/8 140/12 72/24 121/24 23/48"],
+    ("M", 3, 2): ["129/6 217/8 140/12 72/24 121/24 23/48"],
+    ("X", 3, 2): ["123/6 221/8 123/12 47/24 123/24 47/48"] * 2,
+    ("X", 3, 1): ["131/6 223/8 123/12 47/24 131/24 47/48"],
+    ("T", 3, 3): ["99/6 160/8 38/12 6/24 8/24 1/48"],
+    ("T", 3, 1): ["115/6 155/8 38/12 5/24 6/24 1/48"],
 }
-"""Cubic SrTiO3 in its 2 x 2 x 2 cell: (dimension, multiplicity) of irreps, space groups and numbers of domains.
+"""Cubic SrTiO3 in its 2 x 2 x 2 cell: (k vector, dimension, multiplicity) of irreps, space groups, numbers of domains.
 
 The tilts are R4+ (140 ... 2) and M3+ (127 ... 71), as in C. J. Howard & H. T. Stokes, *Acta Cryst.* B54, 782 (1998).
 """
@@ -69,13 +71,49 @@ def test_the_distortions_of_a_perovskite_in_a_doubled_cell():
         assert by_spglib(start) == d.space_group.number
         assert repr(d).endswith(f"keeps {d.space_group.symbol} ({d.space_group.number}), {d.equivalent} equivalent)")
     found = defaultdict(list)
-    for (_, dimension, multiplicity), groups in listed.items():
+    for (name, dimension, multiplicity), groups in listed.items():
         if dimension < 6:
-            found[dimension, multiplicity].append(" ".join(groups))
+            found[name[0], dimension, multiplicity].append(" ".join(groups))
     as_sets = {key: sorted(sorted(line.split()) for line in lines) for key, lines in found.items()}
     assert as_sets == {key: sorted(sorted(line.split()) for line in lines) for key, lines in DOUBLED.items()}
+    sixes = sorted((name[0], multiplicity) for name, dimension, multiplicity in listed if dimension == 6)
+    assert sixes == [("M", 1), ("M", 3), ("X", 2), ("X", 3)]
     assert sum(len(groups) for groups in listed.values()) == 172
     assert len(listed) == 20
+
+
+LETTERS = {
+    "diamond": (lambda: bulk("Si").repeat((2, 2, 2)), {("Γ", 3), ("L", 4), ("L", 8), ("X", 6)}),
+    "copper": (lambda: bulk("Cu").repeat((2, 2, 2)), {("L", 4), ("L", 8), ("X", 3), ("X", 6)}),
+    "copper, cubic cell": (lambda: bulk("Cu", cubic=True), {("X", 3), ("X", 6)}),
+    "iron": (lambda: bulk("Fe").repeat((2, 2, 2)), {("H", 3), ("N", 6)}),
+    "magnesium": (lambda: bulk("Mg").repeat((1, 1, 2)), {("Γ", 1), ("Γ", 2), ("A", 2), ("A", 4)}),
+    "magnesium, thirds": (
+        lambda: bulk("Mg").repeat((3, 3, 1)), {("Γ", 1), ("Γ", 2), ("K", 2), ("K", 4), ("k6", 6)},
+    ),
+    "tetragonal": (lambda: stretched(perovskite((1, 1, 2))), {("Γ", 1), ("Γ", 2), ("Z", 1), ("Z", 2)}),
+}  # fmt: skip
+"""Letters and dimensions of the phonons at the k vectors that the cell admits, as in tables of dispersion curves.
+
+At X of copper one longitudinal and a pair of transverse branches for three arms; on a line between special vectors,
+a third of the way, there is no letter.
+"""
+
+
+@pytest.mark.parametrize("name", LETTERS)
+def test_letters_of_k_vectors(name):
+    make, expected = LETTERS[name]
+    for atoms in (make(), turned(make(), 3)):
+        found = {(d.irrep.split("(")[0] if "(" in d.irrep else "Γ", d.dimension) for d in distortions(atoms, copies=1)}
+        assert found == expected
+
+
+def test_numbers_of_irreps_do_not_depend_on_orientation_and_order():
+    lists = [
+        [(d.irrep, d.dimension, d.multiplicity, d.space_group.number) for d in distortions(atoms, copies=1)]
+        for atoms in (bulk("Si").repeat((2, 2, 1)), turned(bulk("Si").repeat((2, 2, 1)), 4))
+    ]
+    assert sorted(lists[0]) == sorted(lists[1])
 
 
 CRYSTALS = {
