@@ -315,7 +315,7 @@ def call(rng: np.random.Generator) -> tuple[str, Callable[[], Any]]:
         return transforms.OrbitIndividualization(int(rng.integers(0, 30)), symprec=tolerance, features=named)(x)
 
     def distorted() -> Any:
-        if len(x["pos"] if not hasattr(x, "rattle") else x) > 8:
+        if len(structures.check_structure(x)) > 8:
             return None
         return distort.distortions(x, tolerance, strain=bool(rng.random() < 0.3))
 

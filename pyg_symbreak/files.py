@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -59,13 +59,15 @@ def read_frames(path: str | os.PathLike) -> Iterator[Atoms]:
         yield frame
 
 
-def read_structure(path: str | os.PathLike) -> Atoms:
+def read_structure(path: str | os.PathLike, pbc: Sequence[bool] | None = None) -> Atoms:
     """Read a structure from any file that ASE reads, and check it.
 
     Parameters
     ----------
     path : str or path
         File; of several frames the last is taken.
+    pbc : sequence of three bools, optional
+        Periodic directions; default: those of the file. Most formats cannot say that a structure is a slab.
 
     Returns
     -------
@@ -79,6 +81,8 @@ def read_structure(path: str | os.PathLike) -> Atoms:
         If ASE cannot read it, or if :func:`~pyg_symbreak.structures.check_structure` refuses what it holds.
     """
     atoms = parse_file(path)
+    if pbc is not None:
+        atoms.pbc = pbc
     from pyg_symbreak.structures import check_structure
 
     try:

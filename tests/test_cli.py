@@ -317,3 +317,22 @@ def test_distortions_of_a_supercell(tmp_path):
     assert "P4/mmm (123)" in result.stdout
     write(tmp_path / "ch4.xyz", molecule("CH4"))
     assert "only a crystal" in error("distortions", tmp_path / "ch4.xyz", "--supercell", 2, 1, 1)
+
+
+def test_inspect_features_and_periodic_directions(tmp_path):
+    iron = Atoms("Fe2", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=[2.87, 2.87, 2.87], pbc=True)
+    iron.set_initial_magnetic_moments([[0, 0, 2.0], [0, 0, -2.0]])
+    write(tmp_path / "iron.xyz", iron)
+    plain = json.loads(run("inspect", tmp_path / "iron.xyz", "--json").stdout)
+    assert plain["symmetry"]["space_group"]["number"] == 229
+    assert plain["notes"] == ["initial_magmoms were not used: --features initial_magmoms=1e"]
+    report = json.loads(run("inspect", tmp_path / "iron.xyz", "--features", "initial_magmoms=1e", "--json").stdout)
+    assert report["symmetry"]["operations"] == 16
+    assert report["notes"] == []
+    layer = Atoms("C2", [[0, 0, 0], [0, 1.42, 0]], cell=[[2.46, 0, 0], [1.23, 2.13, 0], [0, 0, 12]], pbc=True)
+    write(tmp_path / "POSCAR", layer)
+    report = json.loads(run("inspect", tmp_path / "POSCAR", "--pbc", "TTF", "--symprec", "0.01", "--json").stdout)
+    assert report["symmetry"]["layer_group"]["number"] == 80
+    bad = run("inspect", tmp_path / "POSCAR", "--pbc", "slab")
+    assert bad.exit_code == 2
+    assert "three letters T or F" in bad.stderr

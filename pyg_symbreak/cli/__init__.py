@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pyg_symbreak.cli.options import Json, Symprec
+from pyg_symbreak.cli.options import Features, Json, Symprec, features_of, periodic_directions
 from pyg_symbreak.cli.output import emit, errors
 from pyg_symbreak.files import parse_file, read_frames, read_structure
 
@@ -30,14 +30,18 @@ app = typer.Typer(
 def inspect(
     file: Annotated[Path, typer.Argument(help="Structure, in any format that ASE reads.")],
     symprec: Symprec = "1e-3",
+    features: Features = None,
+    pbc: Annotated[
+        str | None, typer.Option(metavar="TTF", help="Periodic directions, where the file is wrong: TTF is a slab.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the symmetry of a structure, its orbits, and the subgroups that it can be broken to."""
     with errors():
-        atoms = read_structure(file)
+        atoms = read_structure(file, None if pbc is None else periodic_directions(pbc))
         from pyg_symbreak.cli.inspect import report, show
 
-        emit({"file": str(file)} | report(atoms, symprec), as_json, show)
+        emit({"file": str(file)} | report(atoms, symprec, features_of(features)), as_json, show)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})  # symbols such as -6m2 start as options do

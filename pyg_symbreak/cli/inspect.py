@@ -11,21 +11,34 @@ from pyg_symbreak.cli.output import numbered, stdout, title
 from pyg_symbreak.cli.subgroups import print_subgroups, subgroup_rows
 from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.diagnosis import describe_symmetry
+from pyg_symbreak.structures import occupancy_kinds
 
 __all__ = ["report", "show"]
 
 
-def report(atoms: Atoms, symprec: float | Literal["auto"]) -> dict[str, Any]:
-    """Symmetry, orbits and subgroups of a structure."""
-    symmetry = detect_symmetry(atoms, symprec)
+def report(atoms: Atoms, symprec: float | Literal["auto"], features: dict[str, str]) -> dict[str, Any]:
+    """Symmetry, orbits and subgroups of a structure, and notes on what it carries beside positions."""
+    symmetry = detect_symmetry(atoms, symprec, features=features)
     assert isinstance(symmetry, Symmetry)
     return {
         "formula": atoms.get_chemical_formula(),
         "atoms": len(atoms),
+        "notes": _notes(atoms, features),
         "symmetry": describe_symmetry(symmetry),
         "orbits": _orbits(symmetry, atoms.get_chemical_symbols()),
         "subgroups": subgroup_rows(symmetry.group, "O3"),
     }
+
+
+def _notes(atoms: Atoms, features: dict[str, str]) -> list[str]:
+    """What the structure carries that was used without being asked for, or was not used."""
+    notes = ["partial occupancies tell sites apart"] if occupancy_kinds(atoms) is not None else []
+    for name, irreps in (("initial_magmoms", "1e"), ("initial_charges", "0e"), ("masses", "0e"), ("tags", "0e")):
+        if name in atoms.arrays and name not in features and atoms.arrays[name].any():
+            how = irreps if atoms.arrays[name].ndim == 2 else "0e"
+            notes.append(f"{name} were not used: --features {name}={how}")
+    notes += [f"the constraint {type(held).__name__} was not used" for held in atoms.constraints]
+    return notes
 
 
 def _orbits(symmetry: Symmetry, species: list[str]) -> list[dict[str, Any]]:
@@ -57,6 +70,8 @@ def show(report: dict[str, Any]) -> None:
     ):
         if value is not None:
             console.print(f"{name:12} {value}", highlight=False)
+    for note in report["notes"]:
+        console.print(f"{'Note':12} {note}", highlight=False)
     orbits = Table("species", "atoms", "site symmetry", "members")
     for orbit in report["orbits"]:
         orbits.add_row(

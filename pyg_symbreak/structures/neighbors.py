@@ -42,6 +42,8 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
     if atoms.pbc.any():
         home[:, atoms.pbc] = np.floor(np.linalg.solve(box.T, positions.T).T[:, atoms.pbc])
         positions = positions - home @ box
+        extent = np.ptp(np.linalg.solve(box.T, positions.T), axis=1)
+        box[~atoms.pbc] *= 1 + extent[~atoms.pbc, None]  # a box much thinner than the slab takes forever
     else:
         reach = min(reach, 1.0 + 2 * float(np.ptp(positions, axis=0).sum()))  # no two atoms are farther apart
     _refuse_too_many(positions, box[atoms.pbc], reach)

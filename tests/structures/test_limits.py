@@ -202,3 +202,15 @@ def test_too_many_copies_are_not_made():
     data = Data(edge_index=torch.cat([star, star.flip(0)], dim=1), num_nodes=10)
     with pytest.raises(ValueError, match="362880 objects, too many for choose='all'"):
         AddSymmetryBreaking("input", choose="all")(data)
+
+
+def test_a_slab_whose_atoms_are_far_apart_across_it():
+    """It took forever: the box of the search was 1 Å thick."""
+    slab = Atoms("C2", [[265.9, 319.2, 220.0], [357.0, 325.4, 1780.2]], cell=[4.1, 4.8, 20.0], pbc=[True, True, False])
+    i, j, shift = neighbor_pairs(slab, 4.5)
+    assert [(a, b, *s) for a, b, s in zip(i, j, shift.tolist(), strict=True)] == [
+        (0, 0, -1, 0, 0),
+        (0, 0, 1, 0, 0),
+        (1, 1, -1, 0, 0),
+        (1, 1, 1, 0, 0),
+    ]

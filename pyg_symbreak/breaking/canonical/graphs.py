@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from pyg_symbreak.structures import array_of
+
 __all__ = ["canonical_graph"]
 
 
@@ -16,8 +18,8 @@ def canonical_graph(out: Data, data: Data, features: Sequence[str], ranks: Tenso
     """The graph with its nodes renumbered and its edges, with their features, sorted."""
     edges = ranks[data.edge_index.detach().cpu().long()]
     at_edges = {name: data[name].detach().cpu() for name in features if "edge" in name}
-    columns = [column for value in at_edges.values() for column in value[:, None].flatten(1).T]
-    order = torch.from_numpy(np.lexsort([*(c.numpy() for c in reversed(columns)), edges[1].numpy(), edges[0].numpy()]))
+    columns = [c for name, value in at_edges.items() for c in array_of(value[:, None].flatten(1).T, name, "[E, ...]")]
+    order = torch.from_numpy(np.lexsort([*reversed(columns), edges[1].numpy(), edges[0].numpy()]))
     out.edge_index = edges[:, order].to(data.edge_index.device)
     for name, value in at_edges.items():
         out[name] = value[order].to(data[name].device)
