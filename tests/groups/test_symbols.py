@@ -182,6 +182,9 @@ def test_symbols_without_any_neighbour():
     with pytest.raises(ValueError, match="above 100000"):
         PointGroup("C100001v")
     assert parse_symbol("D100000h") == "D100000h"
+    assert parse_symbol("19") == "C19"
+    with pytest.raises(ValueError, match="not the symbol"):
+        PointGroup("20")  # a long number is rather a symbol with something left out
 
 
 def test_known_symbols_are_their_own_nearest():
