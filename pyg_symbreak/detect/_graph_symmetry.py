@@ -17,6 +17,8 @@ from pyg_symbreak.structures import array_of
 Graph = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Colors of nodes [N], arcs [2, E], labels of arcs [E], all long."""
 
+MOST_NODES = 100_000_000
+"""More nodes than this are an error in the numbers."""
 LISTED = 100_000_000
 """Most entries, order times number of nodes, of a permutation group that is listed."""
 
@@ -216,6 +218,8 @@ def read_graph(data: Data, features: Features) -> Graph:
     count = data.num_nodes
     if not isinstance(count, int) or count <= 0:
         raise ValueError(f"the graph has no nodes: num_nodes is {count}")
+    if count > MOST_NODES:
+        raise ValueError(f"the graph has {count} nodes, as data.num_nodes or the largest number in edge_index says")
     if edges.size and not 0 <= edges.min() <= edges.max() < count:
         raise ValueError(
             f"data.edge_index holds {edges.min()} to {edges.max()}; the graph has nodes from 0 to {count - 1}"

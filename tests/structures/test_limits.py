@@ -214,3 +214,13 @@ def test_a_slab_whose_atoms_are_far_apart_across_it():
         (1, 1, -1, 0, 0),
         (1, 1, 1, 0, 0),
     ]
+
+
+@pytest.mark.parametrize("pbc", [(True, True, False), (True, True, True), (True, False, False), (False, False, False)])
+def test_large_empty_cells(pbc):
+    """With too many bins the search ended the process."""
+    atoms = Atoms("C2", [[0, 0, 0], [1.1, 1.3, 0.2]], cell=np.diag([9704.0, 10457.0, 9e4 * pbc[2]]), pbc=pbc)
+    i, j, shift = neighbor_pairs(atoms, 3.0)
+    assert (i.tolist(), j.tolist(), shift.any()) == ([0, 1], [1, 0], False)
+    atoms.positions[1] = [9e4, 9e4, 9e4] if not any(pbc) else [9703.5, 0, 0]
+    assert len(neighbor_pairs(atoms, 3.0)[0]) == 2 * any(pbc)
