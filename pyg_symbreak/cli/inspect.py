@@ -25,6 +25,7 @@ def report(atoms: Atoms, symprec: float | Literal["auto"], features: dict[str, s
         "atoms": len(atoms),
         "notes": _notes(atoms, features),
         "symmetry": describe_symmetry(symmetry),
+        "larger": None if symmetry.larger is None else describe_symmetry(symmetry.larger),
         "orbits": _orbits(symmetry, atoms.get_chemical_symbols()),
         "subgroups": subgroup_rows(symmetry.group, "O3"),
     }
@@ -67,6 +68,7 @@ def show(report: dict[str, Any]) -> None:
         ("Layer group", numbered(symmetry["layer_group"])),
         ("Operations", symmetry["operations"] if symmetry["operations"] != symmetry["order"] else None),
         ("Tolerance", f"{symmetry['symprec']:.3g} Å; the operations miss by at most {symmetry['residual']:.1e} Å"),
+        ("Nearby", _nearby(report["larger"])),
     ):
         if value is not None:
             console.print(f"{name:12} {value}", highlight=False)
@@ -80,6 +82,13 @@ def show(report: dict[str, Any]) -> None:
     console.print("Orbits")
     console.print(orbits, highlight=False)
     print_subgroups(console, report["subgroups"], symmetry["schoenflies"])
+
+
+def _nearby(larger: dict[str, Any] | None) -> str | None:
+    """Which larger group a larger tolerance would find."""
+    if larger is None:
+        return None
+    return f"{title(larger)} with a residual of {larger['residual']:.2g} Å: pass --symprec {larger['symprec']:g}"
 
 
 def _shortened(members: list[int]) -> str:

@@ -12,6 +12,8 @@
 
 namespace {
 
+// No group without an axis that all share has more elements.
+constexpr size_t largest_polyhedral = 120;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 // Points of a lattice differ along this direction, so that sorting by it tells them apart.
 constexpr Vec generic = {0.5216294, 0.6180215, 0.5881373};
@@ -323,11 +325,59 @@ Operations Molecule::search(double symprec, const Raise& raise) const {
     return found.chosen(order);
 }
 
+// The operations of a group with matrices that multiply exactly as the permutations do, and what these miss by.
+Operations Molecule::exact(const Operations& group, const Raise& raise) const {
+    Operations out = group.count() > largest_polyhedral ? axial(group) : averaged(group);
+    for (size_t g = 0; g < out.count(); g++) out.residuals[g] = residual(out.rotations[g], out.map(g));
+    if (raise) raise(out);
+    return out;
+}
+
+// The matrices of a group about one axis, of which there may be many: turns by multiples of one angle, and reflections
+// of the plane across the axis, whose angles are fitted to all of them.
+Operations Molecule::axial(const Operations& group) const {
+    Mat squares = Mat::zero();  // turns by 2θ and back, which leave the axis alone
+    for (const Mat& m : group.rotations) {
+        const Mat square = m * m, back = transposed(square);
+        for (int k = 0; k < 3; k++) squares.r[k] = squares.r[k] + square.r[k] + back.r[k];
+    }
+    const Vec z = Singular(squares).v[0], x = across(z), y = cross(z, x);
+    const size_t count = group.count();
+    std::vector<double> along(count), turned(count), angles(count);  // each of them 1 or -1, and the image of x
+    size_t turns = 0, kernel = 0;
+    for (size_t g = 0; g < count; g++) {
+        const Mat& m = group.rotations[g];
+        along[g] = dot(z, m * z) > 0 ? 1 : -1;
+        turned[g] = group.signs[g] * along[g];
+        angles[g] = std::atan2(dot(y, m * x), dot(x, m * x));
+        turns += turned[g] > 0;
+    }
+    const double pi = std::acos(-1.0);
+    for (size_t g = 0; g < count; g++)
+        kernel += turned[g] > 0 && std::fabs(angles[g]) < pi / double(count);
+    const double steps = double(turns) / double(kernel);
+    double cosine = 0, sine = 0;
+    for (size_t g = 0; g < count; g++)
+        if (turned[g] < 0) cosine += std::cos(steps * angles[g]), sine += std::sin(steps * angles[g]);
+    const double start = std::atan2(sine, cosine) / steps, unit_angle = 2 * pi / steps;
+    Operations out = group;
+    const Mat frame = Mat::columns(x, y, z), inverse = transposed(frame);
+    for (size_t g = 0; g < count; g++) {
+        const double from = turned[g] > 0 ? 0 : start;
+        const double angle = from + unit_angle * std::round((angles[g] - from) / unit_angle);
+        const double c = std::cos(angle), s = std::sin(angle);
+        const Mat turn = Mat::columns({c, s, 0}, {-turned[g] * s, turned[g] * c, 0}, {0, 0, along[g]});
+        out.rotations[g] = frame * turn * inverse;
+    }
+    out.rotations[0] = Mat::identity();
+    return out;
+}
+
 // Make the matrices of a group multiply exactly as the permutations do.
 //
 // R_g is replaced by the orthogonal matrix nearest to the mean over h of R_hᵀ R_hg, which squares what an
 // almost-homomorphism misses by (Grove, Karcher, Ruh, Math. Ann. 211, 7 (1974)).
-Operations Molecule::exact(const Operations& group, const Raise& raise) const {
+Operations Molecule::averaged(const Operations& group) const {
     const size_t count = group.count();
     Index index(group);
     for (size_t g = 0; g < count; g++) index.insert(int(g));
@@ -352,8 +402,6 @@ Operations Molecule::exact(const Operations& group, const Raise& raise) const {
         for (size_t g = 0; g < count; g++) out.rotations[g] = nearest_orthogonal(means[g], group.signs[g]);
     }
     out.rotations[0] = Mat::identity();
-    for (size_t g = 0; g < count; g++) out.residuals[g] = residual(out.rotations[g], out.map(g));
-    if (raise) raise(out);
     return out;
 }
 

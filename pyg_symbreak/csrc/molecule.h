@@ -60,6 +60,8 @@ private:
     Pair reference_pair(double symprec) const;
     Operations search(double symprec, const Raise& raise) const;
     Operations exact(const Operations& group, const Raise& raise) const;
+    Operations axial(const Operations& group) const;
+    Operations averaged(const Operations& group) const;
     double residual(const Mat& rotation, const int32_t* map) const;
     Mat fitted(const int32_t* map, int sign) const;
 };

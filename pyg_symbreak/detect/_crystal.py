@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import product
+from typing import Any
 
 import moyopy
 import numpy as np
@@ -199,9 +200,10 @@ class Crystal:
         It is the product of one operation for each W and the pure translations, and these are products of powers of a
         few, so that only few are matched atom by atom.
         """
-        whole, first = np.unique(integer.reshape(-1, 9), axis=0, return_index=True)
+        base = 2 * np.abs(integer).max() + 1
+        first = np.unique(integer.reshape(-1, 9) @ base ** np.arange(9), return_index=True)[1]
         is_identity = (integer == np.eye(3, dtype=np.int64)).all((1, 2))
-        leaders = np.sort(first[(whole != np.eye(3, dtype=np.int64).ravel()).any(1)])
+        leaders = np.sort(first[~is_identity[first]])
         pure = shifts[is_identity]
         if (len(leaders) + 1) * len(pure) != len(integer):
             return None
@@ -329,7 +331,7 @@ def _generated(tree: "_Tree", pure: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     """
     count, size = len(pure), len(tree.fractional)
     # each translation is of an order that divides their number
-    rows: list[list[int]] = (np.round(pure * count).astype(np.int64) % count).tolist()
+    rows: Any = (np.round(pure * count).astype(np.int64) % count).tolist()
     if np.abs(pure * count - np.round(pure * count)).max() > 0.25:
         return None
     wanted: set[tuple[int, ...]] = {tuple(row) for row in rows}

@@ -1,8 +1,10 @@
 """The entries to detection of structures: one structure, all its approximate symmetries, many structures."""
 
+import math
 import pickle
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -31,6 +33,8 @@ ROUND_OFF = 1e-5
 """Smaller deviations, Å per coordinate, are none."""
 REACH = 0.25
 """Operations that miss by more than this, Å, are not looked at by "auto"."""
+NEAR = 0.1
+"""A result tells of larger groups that miss by no more than this, Å."""
 CONFIDENCE = 0.9999
 """Quantile of the F distribution above which "auto" calls a deviation significant."""
 
@@ -93,9 +97,14 @@ def detect_symmetry(
     if isinstance(x, Data) and not isinstance(x, Batch) and x.get("pos") is None:
         return graph_symmetry(x, features)
     if symprec == "auto":
-        return _most_likely(read_structure(x, features, REACH), approximate_symmetries(x, features=features))
+        structure = read_structure(x, features, REACH)
+        found = _most_likely(structure, _levels(structure, REACH))
+        vars(found)["search_larger"] = partial(_larger, structure, found.order)
+        return found
     structure = read_structure(x, features, symprec)
-    return crystal_symmetry(structure, symprec) if structure.pbc.any() else molecule_symmetry(structure, symprec)
+    found = crystal_symmetry(structure, symprec) if structure.pbc.any() else molecule_symmetry(structure, symprec)
+    vars(found)["search_larger"] = partial(_larger, structure, found.order)
+    return found
 
 
 def approximate_symmetries(x: Data | Atoms, limit: float = REACH, *, features: Features = ()) -> list[Symmetry]:
@@ -121,7 +130,10 @@ def approximate_symmetries(x: Data | Atoms, limit: float = REACH, *, features: F
     >>> [(s.group.schoenflies, round(s.residual, 2)) for s in approximate_symmetries(molecule("CH3O"))]
     [('Cs', 0.0), ('C3v', 0.07)]
     """
-    structure = read_structure(x, features, limit)
+    return _levels(read_structure(x, features, limit), limit)
+
+
+def _levels(structure: Structure, limit: float) -> list[Symmetry]:
     return crystal_levels(structure, limit) if structure.pbc.any() else molecule_levels(structure, limit)
 
 
@@ -173,6 +185,22 @@ def _detect_numbered(item, symprec, features) -> Symmetry | GraphSymmetry:
 
 def _detect_chunk(work, chunk: bytes) -> bytes:
     return pickle.dumps([work(item) for item in pickle.loads(chunk)])
+
+
+def _larger(structure: Structure, order: int | float) -> Symmetry | None:
+    """The largest group of more than so many operations that misses by no more than ``NEAR``."""
+    try:
+        levels = _levels(structure, NEAR)
+    except ValueError:
+        return None
+    larger = [level for level in levels if level.order > order]
+    return replace(larger[-1], symprec=_round_up(larger[-1].symprec)) if larger else None
+
+
+def _round_up(length: float) -> float:
+    """A number of two digits above a length, to be passed as a tolerance."""
+    unit = 10.0 ** (math.floor(math.log10(max(length, 1e-9))) - 1)
+    return (math.floor(length / unit) + 1) * unit
 
 
 class _Deviation(NamedTuple):

@@ -255,6 +255,16 @@ class Symmetry:
         assert self.kernel is not None
         return self.kernel
 
+    @cached_property
+    def larger(self) -> "Symmetry | None":
+        """The largest group, larger than this one, whose operations miss by no more than 0.1 Å.
+
+        Pass its ``symprec`` to :func:`detect_symmetry` to get it. None if there is none, or if this symmetry was loaded
+        or has come from another process.
+        """
+        search = vars(self).get("search_larger")
+        return None if search is None else search()
+
     def __getstate__(self) -> dict[str, Any]:
         """Save what cannot be derived from the rest, as arrays: torch keeps a file open for a tensor on its way."""
         state = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -275,9 +285,13 @@ class Symmetry:
         kind = self.group.schoenflies
         for number, symbol in filter(None, [self.space_group or self.layer_group]):
             kind = f"{kind}, {'space' if self.space_group else 'layer'} group {symbol} ({number})"
+        hint = ""
+        if self.larger is not None:
+            name = self.larger.group.schoenflies
+            hint = f"; {name} within {self.larger.residual:.2g} Å: symprec={self.larger.symprec:g}"
         return (
             f"{type(self).__name__}({kind}, order={self.order}, nodes={self.num_nodes}, "
-            f"orbits={int(self.orbits.max()) + 1}, residual={self.residual:.1e}, symprec={self.symprec:g})"
+            f"orbits={int(self.orbits.max()) + 1}, residual={self.residual:.1e}, symprec={self.symprec:g}{hint})"
         )
 
 

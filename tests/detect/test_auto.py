@@ -232,3 +232,27 @@ def test_levels_that_differ_by_round_off_are_one():
         assert (np.diff(ends) > 1e-6).all()
     assert [s.group.schoenflies for s in approximate_symmetries(cube)] == ["Oh"]
     assert PointGroup("Oh").order == approximate_symmetries(turned(cube, 3))[0].order
+
+
+def test_a_result_tells_of_larger_groups_nearby():
+    atoms = molecule("CH4")
+    atoms.positions[0, 0] += 0.02
+    found = detect_symmetry(atoms)
+    assert found.group.schoenflies == "C2v"
+    assert found.larger is not None
+    assert found.larger.group.schoenflies == "Td"
+    said = float(repr(found).split("symprec=")[-1].rstrip(")"))
+    assert "; Td within 0.0" in repr(found)
+    assert detect_symmetry(atoms, said).group.schoenflies == "Td"
+    assert detect_symmetry(atoms, said).larger is None
+    atoms.positions[0, 0] += 0.5
+    assert detect_symmetry(atoms).larger is None
+
+
+def test_a_crystal_tells_of_larger_groups_nearby():
+    atoms = perovskite(1.01)
+    found = detect_symmetry(atoms)
+    assert "; Oh within 0.0" in repr(found)
+    said = float(repr(found).split("symprec=")[-1].rstrip(")"))
+    assert detect_symmetry(atoms, said).space_group.number == 221
+    assert ";" not in repr(detect_symmetry(perovskite(1.0)))

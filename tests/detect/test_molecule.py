@@ -176,6 +176,28 @@ def test_result_is_an_exact_group_of_operations():
     assert torch.equal(found.elements, torch.arange(12))
 
 
+@pytest.mark.parametrize("name", ["C150", "C130v", "C65h", "D64", "D32h", "D31h", "D31d", "D32d", "S122", "S124"])
+@pytest.mark.parametrize("noise", [0.0, 1e-4])
+def test_groups_of_many_operations_are_exact(name, noise):
+    """Above the order of Ih all operations share an axis, and no table of products is made."""
+    group = PointGroup(name)
+    points = [group.matrices @ (np.array(p) * 10) for p in ([3.0, 0.11, 0.9], [3.3, 0.13, 1.5])]
+    atoms = Atoms([6] * group.order + [7] * group.order, np.concatenate(points))
+    atoms.positions = atoms.positions @ random_rotation(4).T
+    atoms.positions += noise * np.random.default_rng(1).normal(size=atoms.positions.shape)
+    found = detect_symmetry(atoms, 2e-3)
+    assert found.group.schoenflies == name
+    r = found.rotations.numpy()
+    signs = np.linalg.det(r) > 0
+    places = {p.numpy().tobytes() + bytes([signs[g]]): g for g, p in enumerate(found.permutations)}
+    for g, h in np.random.default_rng(2).integers(len(r), size=(40, 2)):
+        product = found.permutations[g][found.permutations[h]].numpy().tobytes()
+        gh = places[product + bytes([np.linalg.det(r[g] @ r[h]) > 0])]
+        np.testing.assert_allclose(r[g] @ r[h], r[gh], atol=1e-13)
+    np.testing.assert_allclose(found.residuals.numpy(), misfit(atoms, found), atol=1e-11)
+    assert found.residual < 1e-10 + 12 * noise
+
+
 def test_planar_molecule_keeps_the_reflection_that_moves_no_atom():
     found = detect_symmetry(molecule("C6H6"))
     assert found.group.schoenflies == "D6h"
