@@ -24,7 +24,6 @@ from pyg_symbreak.distort.displacements import (
 )
 from pyg_symbreak.distort.distortions import Distortion, directions
 from pyg_symbreak.distort.equivalence import SAME_PLACE, same_structure
-from pyg_symbreak.distort.isotropy import isotropy_subgroups
 from pyg_symbreak.distort.relaxation import FLAT, Descent, Relaxation, Stationary, with_results
 
 __all__ = ["relax"]
@@ -57,7 +56,7 @@ def relax(
 
     First the structure is relaxed with all its symmetry S. Then the curvature of the energy is computed in each copy
     of each irrep of S that breaks it: one force call for a copy, by central differences, whatever its dimension (two
-    where no operation reverses the distortion); for a cuboctahedron of 13 atoms these are 13 in all. In each unstable
+    where no operation turns a vector of it into its opposite); for a cuboctahedron of 13 atoms these are 13 in all. In each unstable
     copy a start is displaced along one direction for each isotropy subgroup K with a one-dimensional fixed space (of
     least dimension where there is none), with either sign where they are inequivalent, and relaxed with forces
     averaged over K. Where it ends is looked at in the same way, as long as it has symmetry left, is new and lower in
@@ -261,9 +260,9 @@ class _Search:
         steps, so that it is of the fourth (Richardson).
         """
         multiplicity, dimension, rows, _ = irrep.basis.shape
-        subgroups = isotropy_subgroups(irrep.matrices, space.abstract)
-        _, _, vector, reversible = next((k for k in subgroups if k[3]), subgroups[0])
-        reverse = int(np.abs(irrep.matrices @ vector + vector).max(1).argmin())
+        _, size, right = np.linalg.svd(irrep.matrices + np.eye(dimension))
+        reverse = int(size[:, -1].argmin())  # the operation that turns some vector into its opposite, if one does
+        reversible, vector = size[reverse, -1] < 1e-6, right[reverse, -1]
 
         def response(mode: np.ndarray, step: float) -> np.ndarray:
             size = step / np.linalg.norm(mode, axis=1).max()

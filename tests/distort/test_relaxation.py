@@ -106,5 +106,11 @@ def test_the_picture_shows_each_structure_and_how_it_was_found():
     for number in first:
         parent = next(d.parent for d in result.descents if d.found == number)
         assert columns[number] == columns[parent] + 1
+    places = {int(text.get_text().split()[0]): text.xy for text in axes.texts}
+    for number, (column, height) in places.items():  # above their bars, and apart
+        assert column == columns[number]
+        assert energies[number] < height < axes.get_ylim()[1]
+        others = [h for k, (c, h) in places.items() if k != number and c == column]
+        assert min((abs(height - h) for h in others), default=1) > 0.03 * np.ptp(energies)
     legend = {text.get_text() for text in axes.get_legend().get_texts()}
     assert legend == {s.kind for s in result.found}
