@@ -100,6 +100,18 @@ def test_curvatures_are_second_derivatives_of_the_energy(make):
         assert lowest == pytest.approx(np.linalg.eigvalsh(hessian)[0], rel=1e-2, abs=5e-3)
 
 
+@pytest.mark.parametrize("strain", [True, False])
+def test_the_model_that_divides_copies_is_one_of_springs(strain):
+    """Translations cost nothing, all else something."""
+    space = Displacements(turned(bulk("NaCl", "rocksalt", a=5.6).repeat((1, 1, 2)), 9), strain=strain)
+    model, flat = space._springs(), space.basis.reshape(len(space.basis), -1)
+    translations = np.zeros((3, space.rows, 3))
+    translations[:, :4] = np.eye(3)[:, None]
+    np.testing.assert_allclose(model, model.T, atol=1e-12)
+    np.testing.assert_allclose(translations.reshape(3, -1) @ model, 0, atol=1e-12)
+    assert np.linalg.eigvalsh(flat @ model @ flat.T)[0] > 1e-3
+
+
 def test_body_centred_copper_becomes_face_centred():
     """Bain's path: the tetragonal strain of bcc is unstable and ends in fcc, the minimum of the potential."""
     result = relax(turned(bulk("Cu", "bcc", a=2.9), 5), EMT(), cell=True)
