@@ -59,8 +59,8 @@ def relax(
     where no operation turns a vector of it into its opposite); for a cuboctahedron of 13 atoms these are 13 in all.
     In each unstable copy a start is displaced along one direction for each isotropy subgroup K with a one-dimensional
     fixed space (of least dimension where there is none), with either sign where they are inequivalent, and relaxed
-    with forces averaged over K. Where it ends is looked at in the same way, as long as it has symmetry left, is new and lower in
-    energy than the structure it came from.
+    with forces averaged over K. Where it ends is looked at in the same way, as long as it has symmetry left, is new
+    and lower in energy than the structure it came from.
 
     Parameters
     ----------
