@@ -85,7 +85,7 @@ def prism() -> tuple[Data, dict]:
     distance = torch.cdist(pos, pos)
     edge_index = ((distance < 2.1) & (distance > 0)).nonzero().t().contiguous()
     data = Data(x=torch.ones(6, 1), pos=pos, edge_index=edge_index, breaking=torch.tensor([[0.8, 0.6, 0.0]]))
-    return data, {"irreps_in": "0o", "irreps_out": "1o", "max_radius": 2.5, "num_neighbors": 3.0}
+    return data, {"irreps_in": "0o", "irreps_out": "1o", "max_radius": 2.5}
 
 
 def batio3() -> tuple[Data, dict]:
@@ -107,7 +107,7 @@ def batio3() -> tuple[Data, dict]:
         cell=4.0 * torch.eye(3)[None],
         breaking=torch.tensor([[0.0, 0.0, 1.0]]),
     )
-    return data, {"irreps_in": "3x0e", "irreps_out": "1o", "max_radius": 2.7, "num_neighbors": 2.4}
+    return data, {"irreps_in": "3x0e", "irreps_out": "1o", "max_radius": 2.7}
 
 
 class CountCalls(TorchDispatchMode):

@@ -72,7 +72,7 @@ def paper_pair(seed: int, steps: int) -> dict:
     result = {"start": mismatch(pair.pos).item()}
     for name in ("without object", "with object"):
         torch.manual_seed(seed)
-        model = GatedNetwork("3x0e", "1o", "1o", max_radius=2.7, num_neighbors=6.0)
+        model = GatedNetwork("3x0e", "1o", "1o", max_radius=2.7)
         one = paired if name == "with object" else without_object(paired)
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-2, foreach=True)
         best, state = float("inf"), {}
@@ -142,7 +142,7 @@ class Phases:
     def network(self, seed: int) -> GatedNetwork:
         """The network: displacements on the atoms, strain for the crystal."""
         torch.manual_seed(seed)
-        return GatedNetwork("4x0e", "1o", "1o", "0e+2e", max_radius=2.9, num_neighbors=12.0, object_degree=3)
+        return GatedNetwork("4x0e", "1o", "1o", "0e+2e", max_radius=2.9, object_degree=3)
 
     def predict(self, model: GatedNetwork, data: Batch) -> tuple[Tensor, Tensor]:
         """Displacements [n, 5, 3] in Å, mean zero, and strain in irreps [n, 6]."""

@@ -110,7 +110,7 @@ def train(
 ) -> tuple[GatedNetwork, float]:
     """Train to answer each object with one target; returns the network and its squared error in Å²."""
     torch.manual_seed(seed)
-    model = GatedNetwork("2x0e+0o", "1o", None if objects is None else "2e", max_radius=3.0, num_neighbors=4.0)
+    model = GatedNetwork("2x0e+0o", "1o", None if objects is None else "2e", max_radius=3.0)
 
     def squared_error() -> Tensor:
         optimizer.zero_grad()

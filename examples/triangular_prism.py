@@ -90,7 +90,7 @@ def train(name: str, prisms: list[Data], objects: Tensor | None, steps: int, see
     """Train to answer with the first vertex of each prism; returns the network and its squared error."""
     torch.manual_seed(seed)
     irreps = None if objects is None else f"{objects.shape[1] // 3}x1o"
-    model = GatedNetwork("0o", "1o", irreps, max_radius=2.5, num_neighbors=3.0)
+    model = GatedNetwork("0o", "1o", irreps, max_radius=2.5)
     target = torch.stack([prism.y[0, 0] for prism in prisms])
 
     def squared_error() -> Tensor:

@@ -39,7 +39,7 @@ def randn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def network(irreps_in: str, irreps_out: str, irreps_breaking: str | None = None, **kwargs) -> GatedNetwork:
     torch.manual_seed(0)
-    settings = {"max_radius": 4.5, "num_neighbors": 4.0, "hidden": HIDDEN, "lmax": 3, "layers": 2} | kwargs
+    settings = {"max_radius": 4.5, "hidden": HIDDEN, "lmax": 3, "layers": 2} | kwargs
     return GatedNetwork(irreps_in, irreps_out, irreps_breaking, **settings).double()
 
 

@@ -25,14 +25,21 @@ class BreakingConv(MessagePassing, ConstantsMixin):
     harmonics of the edge from :math:`j` to :math:`i`
 
     .. math::
-        x'_i = \sin\tfrac{\pi}{8} W_0 x_i + \cos\tfrac{\pi}{8} W_2 \frac{1}{\sqrt{n}}
-               \sum_{j \in \mathcal{N}(i)} w(r_{ij}) \odot \left( W_1 x_j \otimes Y(\vec r_{ij}) \right)
+        x'_i = \sin\tfrac{\pi}{8} W_0 x_i + \cos\tfrac{\pi}{8} W_2
+               \sum_{j \in \mathcal{N}(i)} w(r_{ij}) \odot \left( W_1 x_j \otimes Y(\vec r_{ij}) / n_i \right)
 
     where :math:`W_0, W_1, W_2` mix channels of one irrep, the tensor product keeps every path (degree and
     parity of the input, degree of the harmonics, degree of the output) apart, and the weights :math:`w`, one
-    for each channel and path, are linear in the radial features of the edge. This is the convolution of
-    ``e3nn.nn.models.gate_points_2102`` with the same paths and the same number of weights. It is equivariant
-    jointly in the features and the object.
+    for each channel and path, are linear in the radial features of the edge. The harmonics :math:`Y^l` are divided by
+    the number of neighbours that node i really has, each counted as its cutoff :math:`f_{ij} = Y^0(\vec r_{ij})` says,
+
+    .. math::
+        n_i^0 = 1 + \sum_{j \in \mathcal{N}(i)} f_{ij}, \qquad
+        n_i^l = \Big( 1 + \sum_{j \in \mathcal{N}(i)} f_{ij}^2 \Big)^{1/2} \quad (l > 0),
+
+    since what all neighbours have in common adds up as their number does, and directions as its root. Up to this
+    factor, which depends smoothly on the positions, it is the convolution of ``e3nn.nn.models.gate_points_2102`` with
+    the same paths and the same number of weights. It is equivariant jointly in the features and the object.
 
     It is fast because features lie as one tensor for each degree, both parities side by side, and a few large
     contractions do the work: contracted with the harmonics, the Clebsch–Gordan coefficients give for each
@@ -48,8 +55,6 @@ class BreakingConv(MessagePassing, ConstantsMixin):
         Highest degree of the spherical harmonics.
     edge_features : int
         Number of radial features of an edge.
-    num_neighbors : float
-        Typical number of neighbours :math:`n`.
 
     Shapes:
         - **input:** node features :math:`(|\mathcal{V}|, D_{in})`, edge indices :math:`(2, |\mathcal{E}|)`,
@@ -71,19 +76,16 @@ class BreakingConv(MessagePassing, ConstantsMixin):
         irreps_breaking: str | o3.Irreps | None = None,
         lmax: int = 4,
         edge_features: int = 16,
-        num_neighbors: float = 1.0,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("aggr", "add")
         super().__init__(**kwargs)
         irreps_in, irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
         object_irreps = o3.Irreps(irreps_breaking or "")
-        if not num_neighbors > 0:
-            raise ValueError(f"num_neighbors must be positive, got {num_neighbors}")
         self.irreps_in, self.irreps_out = str(irreps_in), str(irreps_out)
         self.irreps_breaking = str(object_irreps)
         self.dim_in, self.dim_breaking = irreps_in.dim, object_irreps.dim
-        self.lmax, self.num_neighbors = lmax, float(num_neighbors)
+        self.lmax = lmax
         self.blocks_in, self.blocks_out = blocks_of(irreps_in + object_irreps), blocks_of(irreps_out)
         self._plan(parities_of(irreps_in + object_irreps), parities_of(irreps_out))
         self.radial_weight = nn.Parameter(torch.empty(self.num_radial, edge_features))
@@ -165,8 +167,7 @@ class BreakingConv(MessagePassing, ConstantsMixin):
                     f"irreps_out {self.irreps_out} has an irrep of degree {ell} that no path reaches from {given} with "
                     f"harmonics up to lmax={self.lmax}: it would be zero. Remove it, or give features that reach it"
                 )
-            share = torch.where(has_self, NEIGHBOR_SHARE, 1.0) / math.sqrt(self.num_neighbors)
-            matrices.append(_normalized(reached) * share)
+            matrices.append(_normalized(reached) * torch.where(has_self, NEIGHBOR_SHARE, 1.0))
         self.shapes = [tuple(m.shape) for m in matrices]
         dense = torch.cat([m.flatten() for m in matrices])
         live = dense.nonzero().flatten()
@@ -186,12 +187,16 @@ class BreakingConv(MessagePassing, ConstantsMixin):
         """Convolve features in e3nn's layout."""
         x = with_object(x, breaking, self.dim_in, self.dim_breaking)
         features = split_by_degree(x, self.blocks_in)
+        harmonics = per_neighbor(harmonics, edge_index[1], x.size(0))
         return join_degrees(self.convolve(features, edge_index, harmonics, radial), self.blocks_out)
 
     def convolve(
         self, features: Sequence[Tensor], edge_index: Tensor, harmonics: Tensor, radial: Tensor
     ) -> list[Tensor]:
-        """Convolve features given, and returned, as one tensor ``[N, 2l+1, channels]`` for each degree."""
+        """Convolve features given, and returned, as one tensor ``[N, 2l+1, channels]`` for each degree.
+
+        The harmonics are those that :func:`per_neighbor` has divided.
+        """
         num_nodes = features[0].size(0)
         matrices = iter(self._matrices())
         sources, outputs = [], {}
@@ -239,6 +244,14 @@ class BreakingConv(MessagePassing, ConstantsMixin):
     def __repr__(self) -> str:
         extra = f", irreps_breaking={self.irreps_breaking}" if self.irreps_breaking else ""
         return f"{self.__class__.__name__}({self.irreps_in}, {self.irreps_out}{extra}, lmax={self.lmax})"
+
+
+def per_neighbor(harmonics: Tensor, target: Tensor, num_nodes: int) -> Tensor:
+    """Divide the harmonics ``[E, (lmax+1)²]`` by the numbers of neighbours of their targets, see BreakingConv."""
+    cutoff = harmonics[:, 0]
+    counts = harmonics.new_ones(num_nodes, 2).index_add(0, target, torch.stack([cutoff, cutoff.square()], dim=1))
+    scales = torch.cat([counts[:, :1].reciprocal(), counts[:, 1:].rsqrt()], dim=1).index_select(0, target)
+    return torch.cat([harmonics[:, :1] * scales[:, :1], harmonics[:, 1:] * scales[:, 1:]], dim=1)
 
 
 def with_object(x: Tensor, breaking: Tensor | None, dim_in: int, dim_breaking: int) -> Tensor:

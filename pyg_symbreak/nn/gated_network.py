@@ -10,12 +10,13 @@ from torch_geometric.utils import scatter
 
 from pyg_symbreak.nn._activation import SIGMOID_SCALE, SILU_SCALE, TANH_SCALE
 from pyg_symbreak.nn._degrees import blocks_of, join_degrees, split_by_degree
-from pyg_symbreak.nn.breaking_conv import BreakingConv, with_object
+from pyg_symbreak.nn.breaking_conv import BreakingConv, per_neighbor, with_object
 from pyg_symbreak.nn.edge_embedding import EdgeEmbedding
 from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
 
 __all__ = ["Gate", "GatedNetwork"]
 
+NORM_FLOOR = 0.03
 HIDDEN = "16x0e+16x0o+8x1e+8x1o+4x2e+4x2o"
 
 
@@ -27,7 +28,10 @@ class GatedNetwork(nn.Module):
     multiplies each irrep of higher degree by the sigmoid of an even scalar of its own (by the tanh of an odd
     one where no even scalar can be formed). Hidden irreps that a layer cannot reach from its input are left
     out. With the default arguments this is the network of the experiments of Xie & Smidt (TMLR 2024), which
-    they built from ``e3nn.nn.models.gate_points_2102``.
+    they built from ``e3nn.nn.models.gate_points_2102``, but for two things that keep the output of an untrained network
+    near 1 whatever the number of neighbours: a convolution counts those that there are, and the features
+    :math:`h_i^l` of node i and degree l that leave a gate are divided by :math:`(\overline{(h_i^l)^2} + 0.03)^{1/2}`,
+    the mean being over channels and components. Both are smooth and act on one node and its neighbours alone.
 
     The network is equivariant jointly in the input and the object. A model with ``irreps_breaking`` reads
     zeros where the data has no object: it is then equivariant in the input alone, and its output at least as
@@ -43,8 +47,6 @@ class GatedNetwork(nn.Module):
         Irreps of an output for the whole graph, the mean over its nodes.
     max_radius : float
         Radius of the cutoff, in the unit of the positions.
-    num_neighbors : float
-        Typical number of neighbours of a node.
     hidden : str or e3nn.o3.Irreps
         Hidden irreps.
     lmax : int
@@ -79,7 +81,6 @@ class GatedNetwork(nn.Module):
         irreps_graph_out: str | o3.Irreps | None = None,
         *,
         max_radius: float,
-        num_neighbors: float = 1.0,
         hidden: str | o3.Irreps = HIDDEN,
         lmax: int = 4,
         layers: int = 3,
@@ -106,10 +107,10 @@ class GatedNetwork(nn.Module):
         irreps = irreps_in + object_irreps
         for _ in range(layers):
             gate = Gate(_reachable(irreps, o3.Irreps(hidden), lmax), even_gates=_reaches(irreps, o3.Irrep("0e"), lmax))
-            self.convs.append(BreakingConv(irreps, gate.irreps_in, None, lmax, radial_neurons, num_neighbors))
+            self.convs.append(BreakingConv(irreps, gate.irreps_in, None, lmax, radial_neurons))
             self.gates.append(gate)
             irreps = o3.Irreps(gate.irreps_out)
-        self.convs.append(BreakingConv(irreps, irreps_out + graph_irreps, None, lmax, radial_neurons, num_neighbors))
+        self.convs.append(BreakingConv(irreps, irreps_out + graph_irreps, None, lmax, radial_neurons))
 
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
@@ -145,6 +146,7 @@ class GatedNetwork(nn.Module):
     def network(self, x: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
         """Evaluate on tensors: features with the object appended, edges, and their vectors."""
         harmonics, radial_features = self.edges(edge_vec)
+        harmonics = per_neighbor(harmonics, edge_index[1], x.size(0))
         radial = radial_features.unbind(0)
         features: Sequence[Tensor] = split_by_degree(x, self.blocks_in)
         for n, conv in enumerate(self.convs):
@@ -221,7 +223,12 @@ class Gate(nn.Module):
         gates = gates.sigmoid() * SIGMOID_SCALE if self.even_gates else gates.tanh() * TANH_SCALE
         gated = [f * g for f, g in zip(features[1:], gates.split(self.channels, dim=2), strict=True)]
         scalars = torch.cat([nn.functional.silu(even) * SILU_SCALE, odd.tanh() * TANH_SCALE], dim=2)
-        return [scalars, *gated] if scalars.size(2) else gated
+        return [_normalized(f) for f in ([scalars, *gated] if scalars.size(2) else gated)]
+
+
+def _normalized(features: Tensor) -> Tensor:
+    """Scale ``[N, 2l+1, channels]`` to a mean square of about 1 at each node, see :class:`GatedNetwork`."""
+    return features * (features.square().mean(dim=(1, 2), keepdim=True) + NORM_FLOOR).rsqrt()
 
 
 def _reaches(irreps: o3.Irreps, target: o3.Irrep, lmax: int) -> bool:

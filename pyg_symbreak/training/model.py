@@ -38,14 +38,12 @@ class Distorter(nn.Module):
 
     def __init__(self, pairs: Pairs, config: Config) -> None:
         super().__init__()
-        edges = sum(pair.data.num_edges for pair in pairs.training)
         self.network = GatedNetwork(
             pairs.irreps_in,
             pairs.irreps_out,
             pairs.irreps_breaking,
             pairs.irreps_graph_out,
             max_radius=config.cutoff,
-            num_neighbors=edges / sum(len(pair.y) for pair in pairs.training),
             hidden=config.hidden,
             lmax=config.lmax,
             layers=config.layers,

@@ -29,7 +29,7 @@ def reference_with_same_weights(conv: BreakingConv) -> Convolution:
         conv.radial_weight.size(1),
         radial_layers=0,
         radial_neurons=0,
-        num_neighbors=conv.num_neighbors,
+        num_neighbors=1.0,
     )
     degrees_in, degrees_out = ([ell for ell, _ in d] for d in (conv.degrees_in, conv.degrees_out))
 
@@ -91,15 +91,23 @@ def test_is_the_convolution_of_e3nn(double, irreps_in, irreps_out, lmax):
         for mul, ir in o3.Irreps(irreps_out)
         if any(ir in a * b for _, a in o3.Irreps(irreps_in) for _, b in o3.Irreps.spherical_harmonics(lmax))
     ]
-    conv = BreakingConv(irreps_in, o3.Irreps(reachable), lmax=lmax, edge_features=6, num_neighbors=2.5)
+    conv = BreakingConv(irreps_in, o3.Irreps(reachable), lmax=lmax, edge_features=6)
     reference = reference_with_same_weights(conv)
     assert sum(p.numel() for p in conv.parameters()) == sum(p.numel() for p in reference.parameters())
     data = random_graph(6, o3.Irreps(irreps_in).dim, seed=0)
     source, target = data.edge_index
     edge_vec = data.pos[target] - data.pos[source]
-    harmonics = o3.spherical_harmonics(range(lmax + 1), edge_vec, True, normalization="component")
+    cutoff = torch.rand(len(edge_vec), 1)
+    harmonics = cutoff * o3.spherical_harmonics(range(lmax + 1), edge_vec, True, normalization="component")
     radial = torch.randn(len(edge_vec), 6)
-    expected = reference(data.x, torch.ones(6, 1), source, target, harmonics, radial)
+    # Each edge counts as its cutoff says, in the harmonics of degree 0; as its square in the others.
+    divided = harmonics.clone()
+    for edge, node in enumerate(target.tolist()):
+        number = sum(cutoff[e, 0] for e in range(len(target)) if target[e] == node)
+        squared = sum(cutoff[e, 0] ** 2 for e in range(len(target)) if target[e] == node)
+        divided[edge, 0] /= 1 + number
+        divided[edge, 1:] /= (1 + squared) ** 0.5
+    expected = reference(data.x, torch.ones(6, 1), source, target, divided, radial)
     out = conv(data.x, data.edge_index, harmonics, radial)
     assert out.std() > 0.1
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
@@ -142,8 +150,6 @@ def test_errors():
         conv(data.x, data.edge_index, *edges, torch.zeros(1, 3).double())
     with pytest.raises(ValueError, match="irreps_out 1x0o has an irrep of degree 0 that no path reaches from 1x0e"):
         BreakingConv("0e", "0o")
-    with pytest.raises(ValueError, match="num_neighbors must be positive, got 0"):
-        BreakingConv("0e", "0e", num_neighbors=0)
 
 
 def test_repr():

@@ -1,5 +1,6 @@
 import copy
 import io
+import itertools
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ DIM_IN, DIM_OBJECT = 14, 11
 def network(seed: int = 0, **kwargs) -> GatedNetwork:
     """A network made in float32, with objects of degree 3 and unsorted irreps."""
     torch.manual_seed(seed)
-    defaults = {"irreps_breaking": OBJECT, "irreps_graph_out": GRAPH, "max_radius": 5.0, "num_neighbors": 3.0}
+    defaults = {"irreps_breaking": OBJECT, "irreps_graph_out": GRAPH, "max_radius": 5.0}
     return GatedNetwork(IN, OUT, **{**defaults, **kwargs})
 
 
@@ -120,7 +121,7 @@ def symmetry_errors(out: torch.Tensor, pos: torch.Tensor, group: torch.Tensor) -
 def test_output_on_the_prism_has_the_symmetry_of_its_input():
     data, group = prism(), prism_group()
     torch.manual_seed(0)
-    model = GatedNetwork("0e", "1o", "1o", max_radius=2.5, num_neighbors=3.0).double()
+    model = GatedNetwork("0e", "1o", "1o", max_radius=2.5).double()
     out = model(data)
     assert out.norm() > 1e-2
     assert symmetry_errors(out, data.pos, group).max() < 1e-12
@@ -137,7 +138,7 @@ def test_output_on_the_prism_has_the_symmetry_of_its_input():
 def test_chirality_mark_leaves_the_rotations():
     data, group = prism(), prism_group()
     torch.manual_seed(0)
-    model = GatedNetwork("0o", "1o", max_radius=2.5, num_neighbors=3.0).double()
+    model = GatedNetwork("0o", "1o", max_radius=2.5).double()
     errors = symmetry_errors(model(data), data.pos, group)
     proper = torch.linalg.det(group) > 0
     assert proper.sum() == 6
@@ -177,7 +178,7 @@ def mismatch(out: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def test_ferroelectric_displacement_needs_the_object(seed):
     data, target = barium_titanate()
     torch.manual_seed(seed)
-    model = GatedNetwork("3x0e", "1o", "1o", max_radius=2.7, num_neighbors=2.4).double()
+    model = GatedNetwork("3x0e", "1o", "1o", max_radius=2.7).double()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-2, foreach=True)
     # Every atom sits on a centre of inversion: without object nothing moves, whatever the weights.
     assert mismatch(model(data), target).item() == pytest.approx(0.247814, abs=1e-6)
@@ -216,7 +217,7 @@ def test_graph_output_is_the_mean_over_nodes():
     torch.manual_seed(0)
     kwargs = {"irreps_breaking": OBJECT, "max_radius": 5.0}
     on_nodes = GatedNetwork(IN, OUT + "+" + GRAPH, **kwargs).double()
-    on_graph = network(num_neighbors=1.0).double()
+    on_graph = network().double()
     on_graph.load_state_dict(on_nodes.state_dict())
     data = graph_with("graph", False)
     node, graph = on_graph(data)
@@ -323,6 +324,69 @@ def test_isolated_nodes_and_no_edges():
     node, graph = network().double()(data)
     assert torch.isfinite(node).all()
     assert torch.isfinite(graph).all()
+
+
+def test_continuous_where_a_neighbor_leaves():
+    # Energy and forces at the cutoff: with the edge, and without it.
+    torch.manual_seed(0)
+    model = GatedNetwork("0e", "0e", "1o", max_radius=3.0).double()
+    object_ = torch.tensor([[0.3, -0.5, 0.8]], dtype=torch.float64)
+
+    def energy_and_forces(distance: float, edges: list[list[int]]):
+        pos = torch.tensor([[0.0, 0, 0], [1.1, 0.3, 0], [0, 0, distance]], dtype=torch.float64, requires_grad=True)
+        data = Data(x=torch.ones(3, 1).double(), pos=pos, edge_index=torch.tensor(edges).T, breaking=object_)
+        energy = model(data).sum()
+        return torch.cat([energy[None], torch.autograd.grad(energy, pos)[0].flatten()])
+
+    near, alone = [[0, 1], [1, 0]], [[0, 1], [1, 0], [0, 2], [2, 0]]
+    inside, outside = energy_and_forces(3.0 - 1e-6, alone), energy_and_forces(3.0 - 1e-6, near)
+    torch.testing.assert_close(inside, outside, rtol=0, atol=1e-4)
+    assert (energy_and_forces(2.0, alone) - energy_and_forces(2.0, near)).abs().max() > 1e-2
+
+
+def test_output_depends_on_its_own_graph_alone():
+    # Beside a graph of many close neighbours the output of a small one stays what it was, to the last bit.
+    model = network().double()
+    small, crowd = (random_graph(n, DIM_IN, seed=n) for n in (3, 30))
+    for g in (small, crowd):
+        g.breaking = torch.ones(1, DIM_OBJECT).double()
+    node, graph = model(Batch.from_data_list([crowd, small]))
+    alone, graph_alone = model(small)
+    torch.testing.assert_close(node[30:], alone, rtol=0, atol=1e-12)
+    torch.testing.assert_close(graph[1:], graph_alone, rtol=0, atol=1e-12)
+
+
+def fresh_draws():
+    """A chain, a crystal and a gas of 2 to 90 atoms with 1 to 80 neighbours; lmax, degree and level of the object."""
+    generator = torch.Generator().manual_seed(0)
+    for n, kind in itertools.product((2, 10, 90), ("chain", "crystal", "gas")):
+        side = round(n ** (1 / 3) + 0.5)
+        grid = torch.cartesian_prod(*[torch.arange(side)] * 3)[:n]
+        line = torch.arange(n)[:, None] * torch.tensor([1.3, 0.0, 0.0])
+        pos = {"chain": line, "crystal": 2.5 * grid, "gas": 3.0 * side * torch.rand(n, 3, generator=generator)}[kind]
+        for radius, lmax, degree, rows in itertools.product((3.0, 6.0), (1, 2, 4), (1, 2), (1, n)):
+            distance = torch.cdist(pos, pos)
+            edges = (distance < radius).fill_diagonal_(False).nonzero().T
+            breaking = torch.randn(rows, 4, generator=generator)
+            yield radius, lmax, degree, Data(x=torch.ones(n, 1), pos=pos, edge_index=edges, breaking=breaking)
+
+
+def test_untrained_outputs_are_of_order_one():
+    torch.manual_seed(0)
+    models, sizes = {}, []
+    for radius, lmax, degree, data in itertools.islice(fresh_draws(), 0, None, 3):
+        key = radius, lmax, degree
+        if key not in models:
+            models[key] = GatedNetwork(
+                "0e", "4x0e+4x1o+4x2e", "0o+1o", max_radius=radius, lmax=lmax, object_degree=degree
+            )
+        models[key].reset_parameters()
+        with torch.no_grad():
+            sizes += [part.square().mean().sqrt() for part in models[key](data).split([4, 12, 20], dim=1)]
+    sizes = torch.stack(sizes)
+    sizes = sizes[sizes > 1e-4]  # at degree 1 a vector gives a lone atom no 2e
+    assert len(sizes) > 180
+    assert ((sizes > 0.1) & (sizes < 3.0)).double().mean() > 0.9
 
 
 def test_errors():

@@ -87,7 +87,7 @@ def graph(name: str) -> Data:
 def network(data: Data, irreps_breaking: str) -> GatedNetwork:
     torch.manual_seed(0)
     return GatedNetwork(
-        f"{data.x.shape[1]}x0e", "1o", irreps_breaking, max_radius=3.0, num_neighbors=5.0,
+        f"{data.x.shape[1]}x0e", "1o", irreps_breaking, max_radius=3.0,
         hidden="16x0e+16x0o+8x1o+8x1e", lmax=1, layers=2,
     ).double()  # fmt: skip
 
