@@ -50,7 +50,7 @@ class BreakingConv(MessagePassing, ConstantsMixin):
     irreps_in, irreps_out : str or e3nn.o3.Irreps
         Irreps of the node features and of the output.
     irreps_breaking : str or e3nn.o3.Irreps, optional
-        Irreps of the object. A call without object is then a call with zeros.
+        Irreps of the object.
     lmax : int
         Highest degree of the spherical harmonics.
     edge_features : int
@@ -255,11 +255,15 @@ def per_neighbor(harmonics: Tensor, target: Tensor, num_nodes: int) -> Tensor:
 
 
 def with_object(x: Tensor, breaking: Tensor | None, dim_in: int, dim_breaking: int) -> Tensor:
-    """Append the node-level object, or zeros where there is none, to the node features."""
+    """Append the node-level object to the node features."""
     if x.dim() != 2 or x.size(1) != dim_in:
         raise ValueError(f"node features x have shape {tuple(x.shape)}, expected [N, {dim_in}] as irreps_in says")
     if breaking is None:
-        return torch.cat([x, x.new_zeros(x.size(0), dim_breaking)], dim=1) if dim_breaking else x
+        if dim_breaking:
+            raise ValueError(
+                f"no object breaking was given: expected [{x.size(0)}, {dim_breaking}], zeros break nothing"
+            )
+        return x
     if breaking.shape != (x.size(0), dim_breaking):
         raise ValueError(
             f"the object breaking has shape {tuple(breaking.shape)}, expected [{x.size(0)}, {dim_breaking}]: "

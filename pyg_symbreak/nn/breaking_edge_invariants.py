@@ -69,14 +69,14 @@ class BreakingEdgeInvariants(ConstantsMixin):
     Raises
     ------
     ValueError
-        Data without ``pos`` or ``edge_index``, or with an object of other irreps.
+        Data without ``pos``, ``edge_index`` or ``breaking``, or with an object of other irreps.
 
     Shapes:
         - **input:** a :class:`~torch_geometric.data.Data` or batch with ``pos`` :math:`(|\mathcal{V}|, 3)`,
           ``edge_index`` :math:`(2, |\mathcal{E}|)`, *(optional)* ``edge_shift`` :math:`(|\mathcal{E}|, 3)` with
           ``cell`` :math:`(B, 3, 3)`, ``pbc`` :math:`(B, 3)`, and ``breaking`` :math:`(B, D)` or
           :math:`(|\mathcal{V}|, D)`; an edge takes the
-          object of its source. Without ``breaking`` the object is zero.
+          object of its source.
         - **output:** edge scalars :math:`(|\mathcal{E}|, \text{dim\_edge})` and node scalars
           :math:`(|\mathcal{V}|, \text{dim\_node})`
 
@@ -109,9 +109,12 @@ class BreakingEdgeInvariants(ConstantsMixin):
 
     def forward(self, data: Data) -> tuple[Tensor, Tensor]:
         """Return the scalars of edges and of nodes."""
-        missing = [key for key in ("pos", "edge_index") if data.get(key) is None]
+        missing = [key for key in ("pos", "edge_index", "breaking") if data.get(key) is None]
         if missing:
-            raise ValueError(f"data lacks {', '.join(missing)}: the invariants are those of positions and edges")
+            raise ValueError(
+                f"data lacks {', '.join(missing)}: the invariants are those of positions, edges and the object "
+                "(AddSymmetryBreaking attaches one; zeros break nothing)"
+            )
         source, target = data.edge_index
         batch = data.pos.new_zeros(len(data.pos), dtype=torch.long) if data.batch is None else data.batch
         cell = None if data.get("cell") is None else data.cell.view(-1, 3, 3).to(data.pos)
@@ -160,9 +163,7 @@ class BreakingEdgeInvariants(ConstantsMixin):
         """The object and its powers."""
         dim = o3.Irreps(self.irreps_breaking).dim
         graphs = 1 if data.batch is None else data.num_graphs
-        breaking = data.get("breaking")
-        if breaking is None:
-            return self.powers(data.pos.new_zeros(graphs, dim))
+        breaking = data.breaking
         named = data.get("breaking_irreps", self.irreps_breaking)
         for irreps in {named} if isinstance(named, str) else set(named):
             if o3.Irreps(irreps) != o3.Irreps(self.irreps_breaking):

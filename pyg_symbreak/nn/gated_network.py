@@ -33,9 +33,8 @@ class GatedNetwork(nn.Module):
     :math:`h_i^l` of node i and degree l that leave a gate are divided by :math:`(\overline{(h_i^l)^2} + 0.03)^{1/2}`,
     the mean being over channels and components. Both are smooth and act on one node and its neighbours alone.
 
-    The network is equivariant jointly in the input and the object. A model with ``irreps_breaking`` reads
-    zeros where the data has no object: it is then equivariant in the input alone, and its output at least as
-    symmetric as the input.
+    The network is equivariant jointly in the input and the object. A network without ``irreps_breaking``, or with
+    zeros as the object, is equivariant in the input alone, and its output at least as symmetric as the input.
 
     Parameters
     ----------
@@ -71,6 +70,11 @@ class GatedNetwork(nn.Module):
         - **output:** node output :math:`(|\mathcal{V}|, D_{out})`; with ``irreps_graph_out`` the pair of it
         and the
           graph output :math:`(B, D_{graph})`
+
+    Raises
+    ------
+    ValueError
+        The data lacks an attribute, the object among them, or one has another width or dtype than the network.
     """
 
     def __init__(
@@ -124,6 +128,13 @@ class GatedNetwork(nn.Module):
         missing = [key for key in ("x", "pos", "edge_index") if key not in data]
         if missing:
             raise ValueError(f"data lacks {', '.join(missing)}: the network reads node features, positions and edges")
+        dtype = self.edges.centers.dtype
+        for key in ("x", "pos"):
+            if data[key].dtype != dtype:
+                raise ValueError(
+                    f"data.{key} is {data[key].dtype}, the network {dtype}: convert the data, or the network by "
+                    "model.double() or model.float()"
+                )
         batch = data.batch
         source, target = data.edge_index[0], data.edge_index[1]
         edge_vec = data.pos.index_select(0, target) - data.pos.index_select(0, source)
@@ -159,6 +170,11 @@ class GatedNetwork(nn.Module):
     def _object(self, data: Data) -> Tensor | None:
         """The object and its powers with one row for each node, or None."""
         breaking = data.breaking if "breaking" in data else None
+        if breaking is None and self.dim_breaking:
+            raise ValueError(
+                f"data has no object breaking, the network irreps_breaking {self.irreps_breaking}: attach an object "
+                "(AddSymmetryBreaking), or zeros, which break nothing"
+            )
         if breaking is None:
             return None
         if not self.dim_breaking:

@@ -57,6 +57,7 @@ def graph_with(kind: str, periodic: bool) -> Data:
     data = random_graph(7, DIM_IN, seed=1, periodic=periodic)
     generator = torch.Generator().manual_seed(2)
     rows = {"graph": 1, "node": 7}
+    data.breaking = torch.zeros(1, DIM_OBJECT).double()
     if kind in rows:
         data.breaking = torch.randn(rows[kind], DIM_OBJECT, generator=generator, dtype=torch.float64)
     return data
@@ -100,13 +101,26 @@ def test_not_equivariant_in_the_input_alone():
     assert (model(turned)[0] - model(data)[0] @ representation(OUT, rotation).T).abs().max() > 1e-2
 
 
-def test_without_object_is_the_zero_object():
+def test_an_object_must_be_there():
     model, data = network().double(), graph_with("none", True)
     expected = model(data)
-    for breaking in (None, torch.zeros(1, DIM_OBJECT).double(), torch.zeros(7, DIM_OBJECT).double()):
-        data.breaking = breaking
-        for out, reference in zip(model(data), expected, strict=True):
-            torch.testing.assert_close(out, reference, rtol=0, atol=1e-14)
+    data.breaking = torch.zeros(7, DIM_OBJECT).double()
+    for out, reference in zip(model(data), expected, strict=True):
+        torch.testing.assert_close(out, reference, rtol=0, atol=1e-14)
+    data.breaking = None  # which Data drops
+    for missing in (data, Batch.from_data_list([data, data])):
+        with pytest.raises(ValueError, match=r"data has no object breaking, the network irreps_breaking 1x1o\+1x0o"):
+            model(missing)
+
+
+def test_dtypes_are_those_of_the_network():
+    for key in ("x", "pos"):
+        data = graph_with("graph", False)
+        data[key] = data[key].float()
+        with pytest.raises(ValueError, match=rf"data.{key} is torch.float32, the network torch.float64"):
+            network().double()(data)
+    with pytest.raises(ValueError, match=r"data.x is torch.float64, the network torch.float32"):
+        network()(graph_with("graph", False))
 
 
 def symmetry_errors(out: torch.Tensor, pos: torch.Tensor, group: torch.Tensor) -> torch.Tensor:
@@ -122,6 +136,7 @@ def test_output_on_the_prism_has_the_symmetry_of_its_input():
     data, group = prism(), prism_group()
     torch.manual_seed(0)
     model = GatedNetwork("0e", "1o", "1o", max_radius=2.5).double()
+    data.breaking = torch.zeros(1, 3, dtype=torch.float64)
     out = model(data)
     assert out.norm() > 1e-2
     assert symmetry_errors(out, data.pos, group).max() < 1e-12
@@ -159,6 +174,7 @@ def barium_titanate() -> tuple[Data, torch.Tensor]:
     displacement = torch.zeros(5, 3).double()
     displacement[:, 2] = 4.0 * (z - fractional[:, 2])
     data = Data(
+        breaking=torch.zeros(1, 3).double(),
         x=torch.eye(3).double()[[0, 1, 2, 2, 2]],
         pos=4.0 * fractional,
         edge_index=torch.tensor(edges).T.contiguous(),
@@ -204,6 +220,7 @@ def test_batch_equals_loop(kind, periodic):
     graphs = [random_graph(n, DIM_IN, seed=n, periodic=periodic) for n in (4, 1, 6)]
     generator = torch.Generator().manual_seed(0)
     for g in graphs:
+        g.breaking = torch.zeros(1, DIM_OBJECT).double()
         rows = {"graph": 1, "node": g.num_nodes}.get(kind)
         if rows:
             g.breaking = torch.randn(rows, DIM_OBJECT, generator=generator, dtype=torch.float64)
@@ -260,6 +277,7 @@ def test_first_and_second_derivatives():
 def test_training_on_forces_reaches_every_weight():
     model, data = tiny()
     data.pos.requires_grad_()
+    data.breaking = torch.tensor([[0.3, -0.5, 0.8]], dtype=torch.float64)
     (force,) = torch.autograd.grad(-model(data).sum(), data.pos, create_graph=True)
     assert force.sum(dim=0).abs().max() < 1e-12  # no net force
     force.square().sum().backward()
@@ -319,7 +337,7 @@ def test_only_odd_input():
 
 
 def test_isolated_nodes_and_no_edges():
-    data = random_graph(3, DIM_IN, seed=0)
+    data = graph_with("graph", False)
     data.edge_index = torch.zeros(2, 0, dtype=torch.long)
     node, graph = network().double()(data)
     assert torch.isfinite(node).all()
