@@ -21,6 +21,7 @@ def test_without_object_no_weights_leave_the_curie_residual(example, seed):
     data = example.with_features(pair, 2.7)
     mismatch = CrystalMismatch(pair, apply_distortion(pair, pair.y))
     torch.manual_seed(seed)
+    data.breaking = torch.zeros(1, 3)
     model = GatedNetwork("3x0e", "1o", "1o", max_radius=2.7)
     losses = []
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-2)
