@@ -525,7 +525,7 @@ def curie_gap(
         From a Data to the node output [N, D]; of a pair of outputs the first is taken. If it is a module, the data
         are taken in the dtype of its parameters.
     data : Data
-        One structure, not a batch. Its ``breaking``, if any, is taken away.
+        One structure, not a batch. Its ``breaking``, if any, is set to zero.
     target : Tensor [N, D]
         y.
     irreps_out : str or e3nn Irreps
@@ -557,7 +557,8 @@ def curie_gap(
     -0.12
     """
     data = copy.copy(_in_dtype_of(model, data))
-    data.breaking = None
+    if data.get("breaking") is not None:
+        data.breaking = torch.zeros_like(data.breaking)
     symmetry = _structure_symmetry(data, symprec)
     if symmetry.continuous is not None:
         raise ValueError(f"{symmetry.group.schoenflies} is continuous: take a structure that is not linear")
