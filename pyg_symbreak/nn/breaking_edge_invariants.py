@@ -46,8 +46,10 @@ class BreakingEdgeInvariants(ConstantsMixin):
 
     *What can be told apart.* The scalars are linear in the object (in its powers, of which ``object_degree`` is the
     highest): two objects b, b' give the same ones exactly if every tensor above is orthogonal to b - b'. Of irreps up
-    to l = 4 no two objects are alike on four or more nodes in general position, all connected, nor on a node connected
-    to four or more others. Fewer or special nodes may tell less: at a node with a single edge w is parallel to that
+    to l = 4 no two objects are alike on four or more nodes of a molecule in general position, all connected, nor on a
+    node connected to four or more others by edges both ways. Fewer or special nodes may tell less, and so may edges
+    that go one way, and small cells: of triclinic diamond, two atoms with four bonds each, the scalars see two of the
+    three directions of a ``1e``: at a node with a single edge w is parallel to that
     edge, whose torsion and scalars with this w vanish, and no invariant of edges and nodes whatever tells b from sb if
     the symmetry s of the structure leaves every node in place, as the mirror of a planar molecule does.
 

@@ -476,3 +476,40 @@ def test_errors_and_repr():
         layer(data)
     with pytest.raises(ValueError, match="data lacks edge_index"):
         layer(Data(pos=data.pos))
+
+
+# ---------------------------------------------------------------------- how many objects are told apart
+
+
+def _rank(data: Data, irreps: str) -> int:
+    """Dimension of what the scalars see of an object."""
+    layer, rows = BreakingEdgeInvariants(irreps).double(), []
+    for b in torch.eye(o3.Irreps(irreps).dim, dtype=torch.float64):
+        data.breaking = b[None]
+        rows.append(torch.cat([scalars[:, 1:].flatten() for scalars in layer(data)]))
+    return int(torch.linalg.matrix_rank(torch.stack(rows), tol=1e-9))
+
+
+def test_a_star_with_edges_both_ways_tells_all_objects_apart():
+    pos = random(5, 3, seed=0)
+    outward = [[0, i] for i in range(1, 5)]
+    inward = [[i, 0] for i in range(1, 5)]
+    both, out, into = (Data(pos=pos, edge_index=torch.tensor(e).T) for e in (outward + inward, outward, inward))
+    for l in range(5):
+        for p in "eo":
+            assert _rank(both, f"{l}{p}") == 2 * l + 1
+    assert (_rank(out, "1e"), _rank(into, "1e"), _rank(into, "0o")) == (2, 2, 0)
+
+
+def test_triclinic_diamond_tells_two_directions_of_an_axial_vector():
+    cell = torch.tensor([[0, 1.8, 1.8], [1.8, 0, 1.8], [1.8, 1.8, 0]]).double() + 0.3 * random(3, 3, seed=0)
+    pos = torch.stack([torch.zeros(3).double(), cell.sum(0) / 4 + 0.1 * random(3, seed=1)])
+    shift = torch.tensor([[0, 0, 0], [-1, 0, 0], [0, -1, 0], [0, 0, -1]]).double()
+    data = Data(
+        pos=pos,
+        cell=cell[None],
+        pbc=torch.ones(1, 3, dtype=torch.bool),
+        edge_index=torch.tensor([[0] * 4 + [1] * 4, [1] * 4 + [0] * 4]),
+        edge_shift=torch.cat([shift, -shift]),
+    )
+    assert [_rank(data, irreps) for irreps in ("0o", "1o", "1e", "2e", "2o")] == [1, 3, 2, 5, 4]
