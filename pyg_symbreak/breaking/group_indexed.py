@@ -9,7 +9,7 @@ Theory: Y. Xie and T. Smidt, "Equivariant Symmetry Breaking Sets", TMLR 2024, ar
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -234,7 +234,29 @@ def breaking_set(
     >>> breaking_set(PointGroup("C4")).size
     inf
     """
+    if isinstance(group, PointGroup) and isinstance(parent, str) and not isinstance(keep, PointGroup):
+        return _moved(_standard_set(group.schoenflies, keep, parent), group)
     return breaking_sets(group, keep, parent)[0]
+
+
+@cache
+def _standard_set(name: str, keep: str | None, parent: str) -> BreakingSet:
+    """The set of a group in its standard orientation: that of any other is what the rotation makes of it."""
+    return breaking_sets(PointGroup(name), keep, parent)[0]
+
+
+def _moved(found: BreakingSet, group: PointGroup) -> BreakingSet:
+    """The set of a group in another orientation than the standard one, which has the set ``found``."""
+    frame = group.frame
+    return replace(
+        found,
+        group=group,
+        keep=found.keep.rotated(frame),
+        complement=found.complement.rotated(frame),
+        _first=irreps_matrices(found.irreps, frame[None])[0] @ found._first,
+        _motions=None if found._motions is None else frame @ found._motions @ frame.T,
+        _normalizer=None if found._normalizer is None else found._normalizer.rotated(frame),
+    )
 
 
 def breaking_sets(

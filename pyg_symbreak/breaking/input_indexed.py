@@ -27,6 +27,7 @@ GENERIC = "0o+2x1o"
 """Irreps in which a generic vector has no symmetry in O(3)."""
 LMAX = 12
 """Highest degree in which an object that keeps a subgroup is looked for."""
+TRIVIAL, ALL = PointGroup("C1"), PointGroup("O3")
 SCALARS = "8x0e"
 """Irreps of the objects of a graph without positions."""
 
@@ -168,15 +169,10 @@ def _kernel_set(kernel: InversionKernel, keep: PointGroup | str | None, irreps: 
     return found
 
 
-def trivial_in(group: PointGroup) -> PointGroup:
-    """The trivial subgroup of a group."""
-    return PointGroup("C1").rotated(group.frame)
-
-
 def _representative(frame: np.ndarray, group: PointGroup, keep: PointGroup | str | None) -> PointGroup:
     """The member of the class of K that lies in the canonical form as the canonical form itself decides."""
     if keep is None:
-        return trivial_in(group)
+        return TRIVIAL
     if isinstance(keep, PointGroup):
         if not group.contains_group(keep):
             raise ValueError(
@@ -215,7 +211,7 @@ def placed_set(
     return BreakingSet(
         group=group,
         keep=kept,
-        parent=PointGroup("O3"),
+        parent=ALL,
         irreps=irreps,
         ideal=True,
         degeneracy=1.0,
@@ -229,6 +225,8 @@ def placed_set(
 def _cosets(group: PointGroup, kept: PointGroup) -> np.ndarray:
     """One element of each left coset of K in S, the identity for K itself."""
     identity = int(np.abs(group.matrices - np.eye(3)).max((1, 2)).argmin())
+    if kept.order == 1:
+        return group.matrices[[identity, *(g for g in range(len(group.matrices)) if g != identity)]]
     inside = list(group.indices_of(kept))
     seen = np.zeros(len(group.matrices), dtype=bool)
     chosen = []

@@ -96,7 +96,8 @@ def neighbor_distance(data: Data) -> float:
         There is a single atom without images.
     """
     atoms = check_structure(data)
-    shortest = min([*pdist(atoms.positions), *np.linalg.norm(atoms.cell.array[atoms.pbc], axis=1)], default=math.inf)
+    images = np.linalg.norm(atoms.cell.array[atoms.pbc], axis=1)
+    shortest = min(pdist(atoms.positions).min(initial=math.inf), images.min(initial=math.inf))
     if shortest == math.inf:
         raise ValueError("a single atom has no neighbour, whose distance is the unit of scale")
     if not atoms.pbc.any():

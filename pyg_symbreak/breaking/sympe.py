@@ -12,7 +12,7 @@ from pyg_symbreak.detect import Features, GraphSymmetry, Symmetry
 
 from .canonical.kernel import inversion_kernel
 from .group_indexed import BreakingSet
-from .input_indexed import KernelObjects, placed_set, trivial_in
+from .input_indexed import TRIVIAL, KernelObjects, placed_set
 from .protocol import describe
 
 __all__ = ["GroupElement"]
@@ -43,7 +43,7 @@ class GroupElement:
         if isinstance(symmetry, GraphSymmetry):
             return KernelObjects(kernel, o3.Irreps("0e"), lambda elements: elements.ranks[:, :, None])
         frame, group = kernel.setting.rotation.numpy(), symmetry.group
-        return placed_set(frame, group, trivial_in(group), o3.Irreps("3x1o"), np.eye(3).ravel())
+        return placed_set(frame, group, TRIVIAL, o3.Irreps("3x1o"), np.eye(3).ravel())
 
     def __repr__(self) -> str:
         return describe(self)

@@ -104,20 +104,22 @@ def canonical_setting(data: Data, symmetry: Symmetry, features: Sequence[str]) -
     exact.pos = data.pos.detach().cpu().double()
     if data.get("cell") is not None:
         exact.cell = data.cell.detach().cpu().double()
-    atoms = to_ase(symmetrize(exact, symmetry))
     kinds = _kinds(data, features)
-    if atoms.pbc.any():
+    if data.get("pbc") is not None and bool(data.pbc.any()):
+        atoms = to_ase(symmetrize(exact, symmetry))
         rotation, positions, cell, ties, expected = _crystal_frame(atoms, kinds, symmetry)
     else:
-        rotation, positions, ties = _molecular_frame(atoms.positions, kinds)
+        images = exact.pos[symmetry.permutations] - symmetry.translations[:, None]
+        averaged = (images @ symmetry.rotations).mean(0)
+        rotation, positions, ties = _molecular_frame(averaged.numpy(), kinds)
         cell, expected = None, int(symmetry.order)
     if ties != expected:
         raise ValueError(
             f"{ties} frames are alike, the symmetry of order {symmetry.order} makes {expected}: if data.symmetry "
             "was found with features, give their names here as well, else detect it anew with another symprec"
         )
-    ranks = np.empty(len(atoms), dtype=np.int64)
-    ranks[np.lexsort([positions @ DIRECTION, kinds])] = np.arange(len(atoms))
+    ranks = np.empty(len(kinds), dtype=np.int64)
+    ranks[np.lexsort([positions @ DIRECTION, kinds])] = np.arange(len(kinds))
     return Setting(torch.from_numpy(rotation), ranks, positions, cell)
 
 
