@@ -8,7 +8,7 @@ import torch
 from pyg_symbreak.detect._attached import symmetry_of
 from pyg_symbreak.detect._detect import approximate_symmetries, detect_symmetries, detect_symmetry
 from pyg_symbreak.detect._graph_symmetry import GraphSymmetry, PermutationGroup
-from pyg_symbreak.detect._input import Features, require_features
+from pyg_symbreak.detect._input import Features, feature, number_rows, require_features
 from pyg_symbreak.detect._symmetrize import symmetrize
 from pyg_symbreak.detect._symmetry import Operations, SpaceGroup, Supercell, Symmetry
 from pyg_symbreak.groups import PointGroup
@@ -24,6 +24,8 @@ __all__ = [
     "approximate_symmetries",
     "detect_symmetries",
     "detect_symmetry",
+    "feature",
+    "number_rows",
     "require_features",
     "symmetrize",
     "symmetry_of",

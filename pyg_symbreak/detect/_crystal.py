@@ -59,7 +59,8 @@ def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
             best = found
         if found.residual < tolerance / SAFE:
             before = kind
-            if tolerance < symprec / SAFE:
+            is_exact = found.order > 1 and found.residual < 1e-6 * tolerance
+            if is_exact or tolerance < symprec / SAFE:
                 break
     if best is None:
         raise ValueError(f"no group of operations fits this structure within symprec = {symprec:g} Å")
@@ -405,6 +406,9 @@ def _largest_miss(rotations: np.ndarray, permutations: np.ndarray, supercell: Su
     first, until no other can miss by more.
     """
     deviations, stretch = supercell.deviations, supercell.stretch
+    round_off = 2 * stretch * np.sqrt((deviations**2).sum(1).max()) + supercell.strains[:, 1].max()
+    if round_off < 1e-9:
+        return float(max(round_off, supercell.strains[:, 0].max()))
     by_orbit = np.argsort(supercell.first_images(), kind="stable").reshape(-1, supercell.size)
     row = np.empty(len(deviations), dtype=np.int64)
     row[by_orbit] = np.arange(len(by_orbit))[:, None]
@@ -415,9 +419,6 @@ def _largest_miss(rotations: np.ndarray, permutations: np.ndarray, supercell: Su
         worst = max(worst, lattice)
         bound = longest[row[images]] + lengths
         order = np.argsort(-bound)
-        if stretch * bound[order[0]] + border < 1e-9:  # round-off
-            worst = max(worst, stretch * bound[order[0]] + border)
-            continue
         for block in np.array_split(order, max(1, len(order) // 32)):
             if stretch * bound[block[0]] + border <= worst:
                 break

@@ -297,7 +297,7 @@ class Symmetry:
 
 def into_cell(vectors: np.ndarray, lattice: np.ndarray) -> np.ndarray:
     """Vectors [n, 3] less those of the lattice [p, 3], to coordinates in [0, 1), where 1 up to round-off is 0."""
-    coordinates = vectors @ np.linalg.pinv(lattice)
+    coordinates = vectors @ (np.linalg.inv(lattice) if len(lattice) == 3 else np.linalg.pinv(lattice))
     whole = np.floor(coordinates)
     whole[coordinates - whole > 1 - 1e-9] += 1
     reduced = vectors - whole @ lattice

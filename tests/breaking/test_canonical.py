@@ -24,8 +24,7 @@ from symmetric_inputs import (
 from torch_geometric.data import Batch, Data
 
 from pyg_symbreak.breaking import canonicalize
-from pyg_symbreak.detect import detect_symmetry
-from pyg_symbreak.detect._attached import symmetry_of
+from pyg_symbreak.detect import detect_symmetry, symmetry_of
 from pyg_symbreak.testing import uniformity_p_value
 from pyg_symbreak.transforms import AddSymmetry
 

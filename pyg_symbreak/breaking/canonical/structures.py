@@ -22,8 +22,7 @@ from ase.geometry import minkowski_reduce
 from torch import Tensor
 from torch_geometric.data import Data
 
-from pyg_symbreak.detect import Symmetry, symmetrize
-from pyg_symbreak.detect._input import feature, number_rows
+from pyg_symbreak.detect import Symmetry, feature, number_rows, symmetrize
 from pyg_symbreak.structures import to_ase
 
 __all__ = [
