@@ -74,9 +74,10 @@ def _proper(projectors: np.ndarray) -> np.ndarray:
 
 
 def _largest(projectors: np.ndarray) -> np.ndarray:
-    """Those among distinct projectors whose image lies in that of no other."""
+    """Those among projectors whose image lies in no larger one."""
+    rank = np.trace(projectors, axis1=1, axis2=2)
     inside = np.abs(projectors @ projectors[:, None] - projectors[:, None]).max((2, 3), initial=0) < 1e-4
-    return projectors[inside.sum(1) == 1]
+    return projectors[~(inside & (rank > rank[:, None] + 0.5)).any(1)]
 
 
 def _image(projector: np.ndarray) -> np.ndarray:
