@@ -216,7 +216,7 @@ def discover(
     with errors():
         if not model.is_file():
             raise FileNotFoundError(f"{model}: no such file")
-        frames = read_frames(data)
+        frames = list(read_frames(data))
         from pyg_symbreak.cli.discover import report, show
 
         found = report(model, frames, irreps_out, cutoff, degree, figure)
