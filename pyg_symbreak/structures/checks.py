@@ -14,7 +14,7 @@ __all__ = ["LONGEST", "MIN_DISTANCE", "check_structure", "check_values", "refuse
 MIN_DISTANCE = 0.01
 """Two atoms closer than this (Å) are an error: no structure has them, a badly rounded file does."""
 LONGEST = 1e5
-"""Positions and cell vectors beyond this (Å) are in another unit, or nonsense: it is a hundredth of a millimetre."""
+"""Cell vectors and distances from the middle beyond this (Å), a hundredth of a millimetre, are in another unit."""
 
 
 def check_structure(structure: Data | Atoms, min_distance: float = MIN_DISTANCE) -> Atoms:
@@ -54,8 +54,8 @@ def check_values(structure: Data | Atoms) -> Atoms:
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
     if len(bad):
         raise ValueError(f"the position of atom {bad[0]} is {atoms.positions[bad[0]]}: it must be finite")
-    far = int(np.abs(atoms.positions).max(axis=1).argmax())
-    if np.abs(atoms.positions[far]).max() > LONGEST:
+    if np.abs(atoms.positions - np.median(atoms.positions, axis=0)).max() > LONGEST:
+        far = int(np.abs(atoms.positions).max(axis=1).argmax())
         raise ValueError(f"the position of atom {far} is {atoms.positions[far]} Å: are the positions in Å?")
     _check_cell(atoms)
     return atoms
