@@ -10,8 +10,8 @@ __all__ = ["neighbor_pairs"]
 
 MAX_NEIGHBORS = 20_000
 """More neighbours of an atom than this are a wrong unit: at common densities a cutoff of 40 Å."""
-MAX_BINS = 5e4
-"""The search divides space into bins as wide as its reach; with many more than this it ends the process."""
+MIN_BINS = 1000
+"""Up to so many bins, and eight for each atom, space is searched by; going through empty ones takes the time."""
 MAX_PAIRS = 50_000_000
 """More pairs than this do not fit in the memory of a small machine."""
 
@@ -50,7 +50,7 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
         reach = min(reach, 1.0 + 2 * float(np.ptp(positions, axis=0).sum()))  # no two atoms are farther apart
     _refuse_too_many(positions, box[atoms.pbc], reach)
     heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0) if atoms.pbc.any() else np.ptp(positions, axis=0)
-    while np.maximum(heights / reach, 1).prod() > MAX_BINS:
+    while np.maximum(heights / reach, 1).prod() > max(MIN_BINS, 8 * len(atoms)):
         reach *= 2
     search = VesinNeighborList(cutoff=reach, full_list=True)
     i, j, shift, distance = search.compute(positions, box, atoms.pbc, quantities="ijSd")

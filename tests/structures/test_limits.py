@@ -5,6 +5,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from ase.neighborlist import neighbor_list
 from torch_geometric.data import Batch, Data, HeteroData
 
 from pyg_symbreak.breaking import canonicalize
@@ -224,3 +225,17 @@ def test_large_empty_cells(pbc):
     assert (i.tolist(), j.tolist(), shift.any()) == ([0, 1], [1, 0], False)
     atoms.positions[1] = [9e4, 9e4, 9e4] if not any(pbc) else [9703.5, 0, 0]
     assert len(neighbor_pairs(atoms, 3.0)[0]) == 2 * any(pbc)
+
+
+def test_few_atoms_in_long_thin_boxes():
+    """Boxes with far more bins than atoms once took minutes; the pairs are those of ASE's own list."""
+    rng = np.random.default_rng(0)
+    for pbc in ([False, False, True], [True, False, False], [True, True, True]):
+        size = np.array([3382.0, 163.0, 12.0])
+        atoms = Atoms("C4", rng.uniform(size=(4, 3)) * size, cell=np.diag(size), pbc=pbc)
+        atoms.positions[1] = atoms.positions[0] + [0.5, 1.0, 11.0]  # near through the image along z, where there is one
+        i, j, shift = neighbor_pairs(atoms, 3.0)
+        expected = neighbor_list("ijS", atoms, 3.0)
+        found = sorted(zip(i, j, map(tuple, shift), strict=True))
+        assert found == sorted(zip(expected[0], expected[1], map(tuple, expected[2]), strict=True))
+        assert len(found) == (2 if pbc[2] else 0)
