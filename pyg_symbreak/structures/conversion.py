@@ -57,6 +57,7 @@ def from_ase(atoms: Atoms, dtype: torch.dtype | None = None) -> Data:
     Data(pos=[1, 3], z=[1], cell=[1, 3, 3], pbc=[1, 3], initial_magmoms=[1], temperature=[1])
     """
     dtype = dtype or torch.get_default_dtype()
+    require_numbers(atoms.numbers, "numbers")
     data = Data(
         z=torch.tensor(atoms.numbers, dtype=torch.long),
         pos=torch.tensor(atoms.positions, dtype=dtype),

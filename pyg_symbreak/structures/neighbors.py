@@ -10,6 +10,8 @@ __all__ = ["neighbor_pairs"]
 
 MAX_NEIGHBORS = 20_000
 """More neighbours of an atom than this are a wrong unit: at common densities a cutoff of 40 Å."""
+MAX_IMAGES = 1000
+"""More images of the cell in one direction than this are those of a cell without volume."""
 MIN_BINS = 1000
 """Up to so many bins, and eight for each atom, space is searched by; going through empty ones takes the time."""
 MAX_PAIRS = 50_000_000
@@ -40,7 +42,7 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
     box = atoms.cell.uncomplete(atoms.pbc).complete().array  # the vectors that are not periodic do not matter
     reach = max(cutoff, 1.0)  # the search takes seconds with a tiny cutoff
     home = np.zeros((len(atoms), 3), dtype=np.int64)
-    positions = atoms.positions
+    positions = atoms.positions - atoms.positions[:1]
     if atoms.pbc.any():
         home[:, atoms.pbc] = np.floor(np.linalg.solve(box.T, positions.T).T[:, atoms.pbc])
         positions = positions - home @ box
@@ -49,6 +51,10 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
     else:
         reach = min(reach, 1.0 + 2 * float(np.ptp(positions, axis=0).sum()))  # no two atoms are farther apart
     _refuse_too_many(positions, box[atoms.pbc], reach)
+    if atoms.pbc.any() and (reach * np.linalg.norm(np.linalg.inv(box), axis=0)[atoms.pbc]).max() > MAX_IMAGES:
+        raise ValueError(
+            f"the cell {box[atoms.pbc].tolist()} is too flat: within {reach:g} Å lie too many of its images"
+        )
     heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0) if atoms.pbc.any() else np.ptp(positions, axis=0)
     while np.maximum(heights / reach, 1).prod() > max(MIN_BINS, 8 * len(atoms)):
         reach *= 2

@@ -239,3 +239,18 @@ def test_few_atoms_in_long_thin_boxes():
         found = sorted(zip(i, j, map(tuple, shift), strict=True))
         assert found == sorted(zip(expected[0], expected[1], map(tuple, expected[2]), strict=True))
         assert len(found) == (2 if pbc[2] else 0)
+
+
+def test_cells_that_are_nearly_flat_and_places_that_overflow():
+    flat = [[1, 0, 0], [58807.155, 14328.359, 41098.126], [-6.20068, -1.51026, -4.33353]]
+    with pytest.raises(ValueError, match=r"Å"):
+        check_structure(Atoms("H2", [[0, 0, 0], [30, 10, 20]], cell=flat, pbc=[False, True, True]))
+    assert len(neighbor_pairs(Atoms("H", [[0.2, 1.4, 1e308]]), 3.0)[0]) == 0
+
+
+def test_numbers_of_no_element():
+    atoms = Atoms("H")
+    atoms.numbers[:] = 200
+    atoms.info["object"] = object()
+    with pytest.raises(ValueError, match="numbers"):
+        from_ase(atoms)
