@@ -193,7 +193,7 @@ def _fitted(
     if apart.abs().max() > 1e-6 * distance(x, others).max():
         raise ValueError("the distance changes when the group moves both points: take one that is invariant")
     columns = torch.stack([distance(m, others) for m in moved], -1)  # [N, M, q]
-    own = torch.stack([_paired(distance, x, m) for m in moved], -1)
+    own = columns if chosen is None else torch.stack([_paired(distance, x, m) for m in moved], -1)  # of the bound only
 
     def objective(parameters: Tensor) -> Tensor:
         length, variance, noise = parameters.exp()
