@@ -11,7 +11,7 @@ import torch
 from ase import Atoms
 from torch_geometric.data import Data
 
-from pyg_symbreak.datasets._shipped import ShippedDataset, require_unchanged
+from pyg_symbreak.datasets.shipped import ShippedDataset, require_unchanged
 from pyg_symbreak.structures import from_ase, match_atoms, read_structure
 
 __all__ = ["BaTiO3"]

@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.io import iread
 from torch_geometric.data import Data
 
-from pyg_symbreak.datasets._shipped import ShippedDataset, require_unchanged
+from pyg_symbreak.datasets.shipped import ShippedDataset, require_unchanged
 from pyg_symbreak.structures import from_ase
 
 __all__ = ["JahnTeller"]

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyg_symbreak.detect._attached import symmetry_of
-from pyg_symbreak.detect._detect import approximate_symmetries, detect_symmetries, detect_symmetry
-from pyg_symbreak.detect._graph_symmetry import GraphSymmetry, PermutationGroup
-from pyg_symbreak.detect._input import Features, feature, number_rows, require_features
-from pyg_symbreak.detect._symmetrize import symmetrize
-from pyg_symbreak.detect._symmetry import Operations, SpaceGroup, Supercell, Symmetry
+from pyg_symbreak.detect.attached import symmetry_of
+from pyg_symbreak.detect.detection import approximate_symmetries, detect_symmetries, detect_symmetry
+from pyg_symbreak.detect.graph import GraphSymmetry, PermutationGroup
+from pyg_symbreak.detect.input import Features, feature, number_rows, require_features
+from pyg_symbreak.detect.symmetrization import symmetrize
+from pyg_symbreak.detect.symmetry import Operations, SpaceGroup, Supercell, Symmetry
 from pyg_symbreak.groups import PointGroup
 
 __all__ = [

@@ -9,8 +9,8 @@ from e3nn import o3
 from torch import Tensor, nn
 from torch_geometric.nn import MessagePassing
 
-from pyg_symbreak.nn._constants import ConstantsMixin
-from pyg_symbreak.nn._degrees import blocks_of, join_degrees, parities_of, split_by_degree
+from pyg_symbreak.nn.constants import ConstantsMixin
+from pyg_symbreak.nn.degrees import blocks_of, join_degrees, parities_of, split_by_degree
 
 __all__ = ["BreakingConv", "with_object"]
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from pyg_symbreak.nn._constants import ConstantsMixin
-from pyg_symbreak.nn._degrees import blocks_of
+from pyg_symbreak.nn.constants import ConstantsMixin
+from pyg_symbreak.nn.degrees import blocks_of
 from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
 
 __all__ = ["BreakingEdgeInvariants"]

@@ -8,8 +8,8 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from pyg_symbreak.nn._activation import SILU_SCALE
-from pyg_symbreak.nn._constants import ConstantsMixin
+from pyg_symbreak.nn.activation import SILU_SCALE
+from pyg_symbreak.nn.constants import ConstantsMixin
 
 __all__ = ["EdgeEmbedding"]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_symbreak.groups import Representation, hom
-from pyg_symbreak.nn._constants import ConstantsMixin
+from pyg_symbreak.nn.constants import ConstantsMixin
 
 __all__ = ["EquivariantLinear"]
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from pyg_symbreak.groups import Representation
-from pyg_symbreak.nn._constants import ConstantsMixin
+from pyg_symbreak.nn.constants import ConstantsMixin
 
 __all__ = ["FiniteCanonicalizer", "GroupAction"]
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
-from pyg_symbreak.nn._activation import SIGMOID_SCALE, SILU_SCALE, TANH_SCALE
-from pyg_symbreak.nn._degrees import blocks_of, join_degrees, split_by_degree
+from pyg_symbreak.nn.activation import SIGMOID_SCALE, SILU_SCALE, TANH_SCALE
 from pyg_symbreak.nn.breaking_conv import BreakingConv, per_neighbor, with_object
+from pyg_symbreak.nn.degrees import blocks_of, join_degrees, split_by_degree
 from pyg_symbreak.nn.edge_embedding import EdgeEmbedding
 from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
 

@@ -6,7 +6,7 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from pyg_symbreak.nn._constants import ConstantsMixin
+from pyg_symbreak.nn.constants import ConstantsMixin
 
 __all__ = ["SymmetricPowers"]
 

@@ -12,7 +12,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_symbreak.detect import GraphSymmetry, Symmetry, detect_symmetries, detect_symmetry, require_features
-from pyg_symbreak.transforms._input import device_of, naming, require_data
+from pyg_symbreak.transforms.input import device_of, naming, require_data
 
 __all__ = ["AddSymmetry"]
 

@@ -26,8 +26,8 @@ from pyg_symbreak.breaking import (
 )
 from pyg_symbreak.detect import GraphSymmetry, Symmetry, require_features, symmetry_of
 from pyg_symbreak.groups import PointGroup
-from pyg_symbreak.transforms._input import attach, device_of, generator_for, naming, require_data, require_free
 from pyg_symbreak.transforms.add_symmetry import AddSymmetry
+from pyg_symbreak.transforms.input import attach, device_of, generator_for, naming, require_data, require_free
 
 __all__ = ["AddSymmetryBreaking", "ObjectBatch"]
 

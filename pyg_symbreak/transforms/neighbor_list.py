@@ -8,7 +8,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_symbreak.structures import MIN_DISTANCE, check_values, neighbor_pairs, refuse_coincidence
-from pyg_symbreak.transforms._input import naming, require_data
+from pyg_symbreak.transforms.input import naming, require_data
 
 __all__ = ["NeighborList"]
 

@@ -13,7 +13,7 @@ from torch_geometric.data.datapipes import functional_transform
 from torch_geometric.transforms import BaseTransform
 
 from pyg_symbreak.detect import require_features, symmetry_of
-from pyg_symbreak.transforms._input import attach, device_of, generator_for, naming, require_data, require_free
+from pyg_symbreak.transforms.input import attach, device_of, generator_for, naming, require_data, require_free
 
 __all__ = ["OrbitIndividualization"]
 

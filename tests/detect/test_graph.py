@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from pyg_symbreak.detect import _graph_symmetry, detect_symmetries, detect_symmetry
+from pyg_symbreak.detect import detect_symmetries, detect_symmetry
 
 
 def data_of(graph: nx.Graph) -> Data:
@@ -263,7 +263,7 @@ def test_samples_of_all_factors_are_uniform(name):
 def test_a_search_without_end_is_refused(monkeypatch):
     """A multipede (Neuen, Schweitzer, STOC 2018): rigid, and refinement does not see it before nearly all is fixed."""
     rng = np.random.default_rng(0)
-    monkeypatch.setattr(_graph_symmetry, "STEPS", 10**7)
+    monkeypatch.setattr("pyg_symbreak.detect.graph.STEPS", 10**7)
     feet = 120
     graph = nx.Graph(((foot, 0), (foot, 1)) for foot in range(feet))
     for segment, three in enumerate(zip(*(rng.permutation(feet) for _ in range(3)), strict=True)):
@@ -354,7 +354,7 @@ def test_long_lists_are_refused(monkeypatch):
     assert "10^18.4" in repr(found)
     paths = detect_symmetry(data_of(nx.disjoint_union_all([nx.path_graph(n) for n in range(2, 50)])))
     assert paths.order == 2**48
-    monkeypatch.setattr(_graph_symmetry, "LISTED", 10**6)
+    monkeypatch.setattr("pyg_symbreak.detect.graph.LISTED", 10**6)
     spider = nx.Graph((f"{i}", f"{i} {j}") for i in range(700) for j in range(2))
     spider.add_edges_from(("centre", f"{i}") for i in range(700))
     with pytest.raises(ValueError, match="generators on 2101 nodes, too many to list"):

@@ -1,7 +1,7 @@
 import torch
 from e3nn import o3
 
-from pyg_symbreak.nn._degrees import blocks_of, join_degrees, parities_of, split_by_degree
+from pyg_symbreak.nn.degrees import blocks_of, join_degrees, parities_of, split_by_degree
 
 
 def test_split_and_join():

@@ -11,8 +11,10 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_symbreak import _native
-from pyg_symbreak.detect._input import Features, feature, invariant_names, number_rows
+from pyg_symbreak.detect.input import Features, feature, invariant_names, number_rows
 from pyg_symbreak.structures import array_of
+
+__all__ = ["Graph", "GraphSymmetry", "PermutationGroup", "graph_symmetry", "read_graph"]
 
 Graph = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Colors of nodes [N], arcs [2, E], labels of arcs [E], all long."""
@@ -26,7 +28,7 @@ STEPS = 1_000_000_000
 """Most arcs and nodes that a search for automorphisms visits: about ten seconds."""
 
 
-def describe_order(order: int | float) -> str:
+def _describe_order(order: int | float) -> str:
     """The order of a group, a power of ten where it is long."""
     return str(order) if order < 10**12 or order == math.inf else f"10^{math.log10(order):.1f}"
 
@@ -87,7 +89,7 @@ class PermutationGroup:
         """
         if self.order * self._size > LISTED:
             raise ValueError(
-                f"the group has {describe_order(self.order)} elements on {self._size} nodes, too many to list: "
+                f"the group has {_describe_order(self.order)} elements on {self._size} nodes, too many to list: "
                 "use its generators, orbits, or sample()"
             )
         digits = np.indices(self._radices.tolist(), dtype=np.int64).reshape(len(self._radices), self.order).T
@@ -119,7 +121,7 @@ class PermutationGroup:
         return {name: value for name, value in vars(self).items() if name.startswith("_")}
 
     def __repr__(self) -> str:
-        order = describe_order(self.order)
+        order = _describe_order(self.order)
         return f"{type(self).__name__}(order={order}, nodes={self._size}, generators={self._generators})"
 
 

@@ -10,9 +10,11 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pyg_symbreak import _native
-from pyg_symbreak.detect._input import Structure
-from pyg_symbreak.detect._symmetry import Operations, Symmetry
+from pyg_symbreak.detect.input import Structure
+from pyg_symbreak.detect.symmetry import Operations, Symmetry
 from pyg_symbreak.groups import PointGroup
+
+__all__ = ["molecule_displacements", "molecule_levels", "molecule_symmetry"]
 
 ROUND_OFF = 1e-6
 """Residuals that differ by less than this, Å, are not told apart: numbers of single precision are no better."""

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from ._blocks import blocks
-from ._methods import resolve_method
-from ._orbits import Orbits
+from .methods import resolve_method
+from .orbits import Orbits
 
 __all__ = ["REDUCTIONS", "orbit_broadcast", "orbit_reduce"]
 

@@ -15,6 +15,8 @@ from pyg_symbreak import _native
 from pyg_symbreak.groups import irreps_matrices
 from pyg_symbreak.structures import LONGEST, MIN_DISTANCE, array_of, bare_atoms, check_structure, occupancy_kinds
 
+__all__ = ["Features", "Structure", "feature", "invariant_names", "number_rows", "read_structure", "require_features"]
+
 Features = Sequence[str] | Mapping[str, str]
 """Names of features, or names with the irreps by which they transform."""
 

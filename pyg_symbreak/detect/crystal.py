@@ -12,10 +12,19 @@ import numpy as np
 from ase import Atoms
 from scipy.spatial import cKDTree
 
-from pyg_symbreak.detect._input import Structure
-from pyg_symbreak.detect._symmetry import Operations, SpaceGroup, Supercell, Symmetry, into_cell
+from pyg_symbreak.detect.input import Structure
+from pyg_symbreak.detect.symmetry import Operations, SpaceGroup, Supercell, Symmetry, into_cell
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.structures import neighbor_pairs
+
+__all__ = [
+    "Crystal",
+    "crystal_displacements",
+    "crystal_levels",
+    "crystal_symmetry",
+    "symmetric_lattice",
+    "symmetrize_lattice",
+]
 
 logging.getLogger("moyo").addHandler(logging.NullHandler())  # heard by those who set up logging
 
@@ -114,7 +123,7 @@ class Crystal:
 
     def __init__(self, structure: Structure) -> None:
         self.structure = structure
-        self.cell, self.origin = lattice_of(structure)
+        self.cell, self.origin = _lattice_of(structure)
         self.is_slab = not structure.pbc.all()
         self.periodic = int(structure.pbc.sum())
         self.fractional = (structure.positions - self.origin) @ np.linalg.inv(self.cell)
@@ -210,7 +219,7 @@ class Crystal:
             return None
         integer = np.concatenate([np.eye(3, dtype=np.int64)[None], integer[leaders]])
         shifts = np.concatenate([np.zeros((1, 3)), shifts[leaders]])
-        metric_cell = symmetrized_cell(self.cell, integer)
+        metric_cell = _symmetrized_cell(self.cell, integer)
         tree = _Tree(self.fractional, self.structure.kinds, metric_cell)
         permutations = tree.match(integer, shifts)
         translations = _generated(tree, pure)
@@ -272,7 +281,7 @@ class Crystal:
     def _with_tensors(self, found: Symmetry, symprec: float) -> Symmetry | None:
         """The operations that keep tensors: the largest group of them up to some residual, at most symprec."""
         rotations, permutations = found.rotations.numpy(), found.permutations.numpy()
-        misses, integer = self.structure.misses(rotations, permutations), integer_matrices(self.cell, rotations)
+        misses, integer = self.structure.misses(rotations, permutations), _integer_matrices(self.cell, rotations)
         for limit in np.unique(misses[misses <= symprec])[::-1]:
             chosen = np.flatnonzero(misses <= limit)
             if _is_group(integer[chosen], permutations[chosen]):
@@ -307,8 +316,8 @@ class Crystal:
         """
         assert symmetry.supercell is not None
         rotations, known, permutations = symmetry.cosets
-        integer = integer_matrices(self.cell, rotations)
-        metric_cell = symmetrized_cell(self.cell, integer)
+        integer = _integer_matrices(self.cell, rotations)
+        metric_cell = _symmetrized_cell(self.cell, integer)
         shifts = self._shifts(integer, rotations, known)
         moves = symmetry.supercell.vectors @ np.linalg.inv(self.cell)
         translations = (symmetry.supercell.permutations, moves, symmetry.supercell.counts)
@@ -436,8 +445,8 @@ def symmetrize_lattice(
     structure: Structure, symmetry: Symmetry, positions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions [N, 3] and cell [3, 3] after straining positions and cell to the nearest symmetric lattice."""
-    cell, origin = lattice_of(structure)
-    symmetric = symmetrized_cell(cell, integer_matrices(cell, symmetry.cosets.rotations))
+    cell, origin = _lattice_of(structure)
+    symmetric = _symmetrized_cell(cell, _integer_matrices(cell, symmetry.cosets.rotations))
     new_cell = structure.cell.copy()
     new_cell[structure.pbc] = symmetric[: structure.pbc.sum()]
     return (positions - origin) @ np.linalg.inv(cell) @ symmetric + origin, new_cell
@@ -448,12 +457,12 @@ def symmetric_lattice(structure: Structure, symmetry: Symmetry) -> np.ndarray:
     return symmetrize_lattice(structure, symmetry, structure.positions)[1][structure.pbc]
 
 
-def integer_matrices(cell: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+def _integer_matrices(cell: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     """Rotations [n, 3, 3] of fractional coordinates (columns), from the Cartesian ones."""
     return np.round(np.linalg.inv(cell).T @ rotations @ cell.T)
 
 
-def lattice_of(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
+def _lattice_of(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
     """Cell [3, 3] and origin [3]; of a slab, the third vector is a long normal."""
     pbc = structure.pbc
     if pbc.all():
@@ -491,7 +500,7 @@ def _is_group(integer: np.ndarray, permutations: np.ndarray) -> bool:
     return True
 
 
-def symmetrized_cell(cell: np.ndarray, integer: np.ndarray) -> np.ndarray:
+def _symmetrized_cell(cell: np.ndarray, integer: np.ndarray) -> np.ndarray:
     """Cell [3, 3] nearest to the given one whose metric all the integer rotations leave as it is."""
     metric = np.einsum("gki,kl,glj->ij", integer, cell @ cell.T, integer) / len(integer)
     values, vectors = np.linalg.eigh(metric)

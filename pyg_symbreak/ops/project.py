@@ -9,8 +9,8 @@ from e3nn import o3
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from ._methods import resolve_method
-from ._orbits import Orbits
+from .methods import resolve_method
+from .orbits import Orbits
 
 __all__ = ["orbit_project"]
 

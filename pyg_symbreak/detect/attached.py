@@ -7,11 +7,13 @@ import numpy as np
 import torch
 from torch_geometric.data import Data
 
-from pyg_symbreak.detect._crystal import Crystal
-from pyg_symbreak.detect._detect import detect_symmetry
-from pyg_symbreak.detect._graph_symmetry import GraphSymmetry, read_graph
-from pyg_symbreak.detect._input import Features, read_structure
-from pyg_symbreak.detect._symmetry import Symmetry
+from pyg_symbreak.detect.crystal import Crystal
+from pyg_symbreak.detect.detection import detect_symmetry
+from pyg_symbreak.detect.graph import GraphSymmetry, read_graph
+from pyg_symbreak.detect.input import Features, read_structure
+from pyg_symbreak.detect.symmetry import Symmetry
+
+__all__ = ["symmetry_of"]
 
 
 def symmetry_of(

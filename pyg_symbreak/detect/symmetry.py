@@ -12,15 +12,7 @@ from torch import Tensor
 from pyg_symbreak import _native
 from pyg_symbreak.groups import PointGroup
 
-
-def with_arrays(state: dict[str, Any]) -> dict[str, Any]:
-    """What an object holds, tensors as arrays: between processes, torch keeps a file open for each tensor."""
-    return {name: value.numpy() if isinstance(value, Tensor) else value for name, value in state.items()}
-
-
-def with_tensors(state: dict[str, Any]) -> dict[str, Any]:
-    """The reverse of :func:`with_arrays`, of an object that holds no arrays of its own."""
-    return {name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for name, value in state.items()}
+__all__ = ["Operations", "SpaceGroup", "Supercell", "Symmetry", "into_cell"]
 
 
 class SpaceGroup(NamedTuple):

@@ -7,11 +7,13 @@ import torch
 from ase import Atoms
 from torch_geometric.data import Data
 
-from pyg_symbreak.detect._crystal import crystal_displacements, symmetrize_lattice
-from pyg_symbreak.detect._input import Structure
-from pyg_symbreak.detect._molecule import molecule_displacements
-from pyg_symbreak.detect._symmetry import Symmetry
+from pyg_symbreak.detect.crystal import crystal_displacements, symmetrize_lattice
+from pyg_symbreak.detect.input import Structure
+from pyg_symbreak.detect.molecule import molecule_displacements
+from pyg_symbreak.detect.symmetry import Symmetry
 from pyg_symbreak.structures import check_structure
+
+__all__ = ["displacements", "symmetrize"]
 
 
 def symmetrize(x: Data | Atoms, symmetry: Symmetry) -> Data | Atoms:

@@ -13,13 +13,15 @@ from ase import Atoms
 from scipy.special import fdtri
 from torch_geometric.data import Batch, Data
 
-from pyg_symbreak.detect._crystal import crystal_levels, crystal_symmetry, symmetric_lattice
-from pyg_symbreak.detect._graph_symmetry import GraphSymmetry, graph_symmetry
-from pyg_symbreak.detect._input import Features, Structure, read_structure
-from pyg_symbreak.detect._molecule import molecule_levels, molecule_symmetry
-from pyg_symbreak.detect._symmetrize import displacements
-from pyg_symbreak.detect._symmetry import Symmetry
+from pyg_symbreak.detect.crystal import crystal_levels, crystal_symmetry, symmetric_lattice
+from pyg_symbreak.detect.graph import GraphSymmetry, graph_symmetry
+from pyg_symbreak.detect.input import Features, Structure, read_structure
+from pyg_symbreak.detect.molecule import molecule_levels, molecule_symmetry
+from pyg_symbreak.detect.symmetrization import displacements
+from pyg_symbreak.detect.symmetry import Symmetry
 from pyg_symbreak.groups import irreps_matrices
+
+__all__ = ["approximate_symmetries", "detect_symmetries", "detect_symmetry"]
 
 SMALL = 5e-3
 """Deviations, Å per coordinate, that "auto" takes for noise in any structure: what optimizers and rounding leave."""

@@ -11,6 +11,8 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
+__all__ = ["Blocks", "blocks_of", "join_degrees", "parities_of", "split_by_degree"]
+
 Blocks = tuple[tuple[int, int], ...]
 
 

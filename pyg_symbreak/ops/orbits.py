@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pyg_symbreak.groups import wigner_d
 
-from ._methods import resolve_method
+from .methods import resolve_method
 
 __all__ = ["Orbits"]
 

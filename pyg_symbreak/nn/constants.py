@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+__all__ = ["ConstantsMixin"]
+
 
 class ConstantsMixin(nn.Module):
     """Module with float64 constants that are rounded anew at every change of dtype.

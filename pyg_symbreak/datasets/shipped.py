@@ -8,6 +8,8 @@ from pathlib import Path
 
 from torch_geometric.data import Data, InMemoryDataset
 
+__all__ = ["ShippedDataset", "require_unchanged"]
+
 
 class ShippedDataset(InMemoryDataset):
     """Graphs made from files of the package: in memory, or under a root folder as in any PyG data set.

@@ -15,6 +15,8 @@ from torch_geometric.utils import to_edge_index
 
 from pyg_symbreak.structures import array_of
 
+__all__ = ["attach", "device_of", "generator_for", "naming", "require_data", "require_free"]
+
 RESERVED = ("pos", "z", "x", "y", "cell", "pbc", "batch", "edge_index", "edge_shift", "edge_attr", "symmetry")
 
 
