@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,12 +13,14 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.io import write
+from ase.io import read, write
 from scipy.spatial.transform import Rotation
 from torch_geometric.data import Batch
 
-from pyg_symbreak.datasets import JahnTeller
+from pyg_symbreak.datasets import BaTiO3, JahnTeller
 from pyg_symbreak.groups import irreps_matrices
+from pyg_symbreak.nn import GatedNetwork
+from pyg_symbreak.structures import apply_distortion, irreps_to_strain
 from pyg_symbreak.training import Config, Distorter, answer_all, atom_features, evaluate, load_pairs, sample
 
 run = pytest.importorskip("pyg_symbreak.training.run", exc_type=ImportError)
@@ -257,6 +260,110 @@ def propeller():
     return [[r * np.cos(t + a), r * np.sin(t + a), 0] for r, a in ((1.0, 0), (2.0, 0.4)) for t in turns]
 
 
+def test_pairs_from_folders_and_held_out_by_name_and_number(tmp_path):
+    """A parent with its children in a folder, and a second family in a format of its own."""
+    cubic = Atoms("CsCl", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=[4.0] * 3, pbc=True)
+    polar, strained = cubic.copy(), cubic.copy()
+    polar.positions[1, 2] += 0.1
+    strained.set_cell([4.0, 4.0, 4.1], scale_atoms=True)
+    for name, atoms in (("cscl/parent.cif", cubic), ("cscl/polar.vasp", polar), ("cscl/strained.cif", strained)):
+        (tmp_path / "crystals" / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / "crystals" / name, atoms)
+    folder = str(tmp_path / "crystals")
+    pairs = load_pairs(Config.of({"dataset": folder, "cutoff": 3.6, "held_out": [1]}))
+    assert [p.name for p in pairs.training] == ["cscl/polar"]
+    assert [p.name for p in pairs.held_out] == ["cscl/strained"]
+    assert [p.keep.schoenflies for p in (*pairs.training, *pairs.held_out)] == ["C4v", "D4h"]
+    by_name = load_pairs(Config.of({"dataset": folder, "cutoff": 3.6, "held_out": ["cscl/strained"]}))
+    assert [p.name for p in by_name.training] == ["cscl/polar"]
+    with pytest.raises(ValueError, match=r"held_out names 2, .*it has cscl/polar, cscl/strained, or by numbers 0 to 1"):
+        load_pairs(Config.of({"dataset": folder, "cutoff": 3.6, "held_out": [2]}))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="holds no pairs: give a file named parent"):
+        load_pairs(Config.of({"dataset": str(tmp_path / "empty")}))
+    write(tmp_path / "frames.traj", rectangle([0.2, 0.1, 0.0]))
+    assert load_pairs(Config.of({"dataset": str(tmp_path / "frames.traj")})).training[0].group.schoenflies == "D2h"
+
+
+def test_a_target_that_breaks_translations_is_refused(tmp_path):
+    """Two cells of CsCl of which one atom moves along the doubled axis: two targets for one direction of the object."""
+    parent = Atoms("CsCl", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=[4.0] * 3, pbc=True) * (2, 1, 1)
+    target, polar = parent.copy(), parent.copy()
+    target.positions[0, 0] += 0.1
+    polar.positions[parent.numbers == 17, 0] += 0.1
+    path = str(tmp_path / "pair.extxyz")
+    write(path, [parent, target])
+    with pytest.raises(ValueError, match=r"no pair can be learned; 0: .* translations of the cell: 2 targets for each"):
+        load_pairs(Config.of({"dataset": path, "cutoff": 3.6}))
+    assert load_pairs(Config.of({"dataset": path, "cutoff": 3.6, "strategy": "noise"})).training[0].learnable
+    write(path, [parent, target, parent, polar])
+    pairs = load_pairs(Config.of({"dataset": path, "cutoff": 3.6}))
+    assert [p.learnable for p in pairs.training] == [False, True]
+    assert "smaller cell" in pairs.training[0].warning
+    assert pairs.training[1].warning == ""
+
+
+def test_the_tilts_of_Pnma_break_translations(tmp_path):
+    """a-a-c+ in two cubic cells along each axis: three of four translations in each target's orbit are lost."""
+    cell = Atoms("SrTiO3", scaled_positions=[[0.5] * 3, [0] * 3, *0.5 * np.eye(3)], cell=[3.9] * 3, pbc=True)
+    parent = cell.repeat(2)
+    target = parent.copy()
+    for number in range(0, len(parent), 5):
+        site = np.round(parent.positions[number + 1] / 3.9).astype(int)
+        tilt = 0.1 * np.array([(-1) ** site.sum(), (-1) ** site.sum(), (-1) ** (site[0] + site[1])])
+        for oxygen in range(number + 2, number + 5):
+            target.positions[oxygen] += np.cross(tilt, parent.positions[oxygen] - parent.positions[number + 1])
+    path = str(tmp_path / "tilts.extxyz")
+    write(path, [parent, target])
+    with pytest.raises(ValueError, match=r"breaks translations of the cell: 4 targets for each object"):
+        load_pairs(Config.of({"dataset": path}))
+    polar = parent.copy()
+    polar.positions[1::5, 2] += 0.1
+    write(path, [parent, target, parent, polar])
+    tilted, moved = load_pairs(Config.of({"dataset": path})).training
+    assert (tilted.keep.schoenflies, tilted.learnable, len(tilted.images_y)) == ("D2h", False, 384 // 16)
+    assert (moved.keep.schoenflies, moved.learnable, len(moved.objects)) == ("C4v", True, 6)
+    assert tilted.reachable_y.abs().max() < 1e-9
+    assert not tilted.objects.any()
+
+
+def test_noise_on_ten_pairs_is_told(tmp_path):
+    """On both structures, or on the target alone: what was meant is named with the symprec that gives it."""
+    frames = []
+    for number in range(10):
+        pair = rectangle([0.3, 0.2, 0.0])
+        for side, atoms in enumerate(pair):
+            atoms.rattle(0.005, seed=2 * number + side)
+        frames += pair
+    path = file_of_pairs(tmp_path / "both.xyz", frames)
+    for pair in load_pairs(Config.of({"dataset": path, "strategy": "none"})).training:
+        assert pair.group.order < 8
+        assert pair.warning.startswith("D2h fits the parent to within")
+    for pair in load_pairs(Config.of({"dataset": path, "symprec": 0.04})).training:
+        assert (pair.group.schoenflies, pair.keep.schoenflies, pair.warning) == ("D2h", "Cs", "")
+    parent, target = rectangle([0.3, 0.2, 0.0])
+    target.rattle(0.005, seed=1)
+    path = file_of_pairs(tmp_path / "target.xyz", [parent, target])
+    (pair,) = load_pairs(Config.of({"dataset": path})).training
+    assert (pair.group.schoenflies, pair.keep.schoenflies) == ("D2h", "C1")
+    symprec = float(re.fullmatch(r"the target keeps Cs to within .*: if it is meant, symprec: (.*)", pair.warning)[1])
+    (pair,) = load_pairs(Config.of({"dataset": path, "symprec": symprec})).training
+    assert (pair.keep.schoenflies, pair.warning) == ("Cs", "")
+
+
+def test_a_noisy_parent_is_told(tmp_path):
+    parent, target = rectangle([0.3, 0.2, 0.0])
+    parent.rattle(0.005, seed=1)
+    path = file_of_pairs(tmp_path / "a.xyz", [parent, target])
+    (pair,) = load_pairs(Config.of({"dataset": path})).training
+    assert pair.group.schoenflies == "C1"
+    found = re.search(r"D2h fits the parent to within (.*) Å: if it is meant, symprec: (.*)", pair.warning)
+    assert 0.001 < float(found[1]) < 0.03
+    (pair,) = load_pairs(Config.of({"dataset": path, "symprec": float(found[2])})).training
+    assert (pair.group.schoenflies, pair.keep.schoenflies, pair.warning) == ("D2h", "Cs", "")
+    assert pair.residual == pytest.approx(float(found[1]), rel=0.1)
+
+
 # ------------------------------------------------------------------ network and loss
 
 
@@ -405,13 +512,17 @@ def curve(folder):
     return (folder / "curve.csv").read_text().splitlines()[1:]
 
 
-def test_two_processes_give_the_result_of_one(tmp_path):
+@pytest.mark.parametrize("by", ["torchrun", "devices"])
+def test_two_processes_give_the_result_of_one(tmp_path, by):
     """Three pairs in a batch: one process counts two of them, the other one."""
     config = small(steps=4, strategy="noise", seeds=[0, 1])
     run.train(config, tmp_path / "one")
+    config = replace(config, devices=2, parallel="ddp") if by == "devices" else config
     config.write(tmp_path / "config.yaml")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(run.__file__).parents[2])}
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    command = [sys.executable]
+    if by == "torchrun":
+        command += ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     command += ["-m", "pyg_symbreak.cli", "train", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "two")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -477,12 +588,36 @@ def test_one_pair_in_eight_orientations_is_learned(tmp_path):
         assert row["error"] < 0.01
 
 
-def test_a_target_that_breaks_translations_is_refused(tmp_path):
-    chain = Atoms("CsCl", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=[4.0] * 3, pbc=True).repeat((2, 1, 1))
-    antiferro = chain.copy()
-    antiferro.positions[0, 2] += 0.1
-    antiferro.positions[2, 2] -= 0.1
-    write(tmp_path / "pair.extxyz", [chain, antiferro])
-    with pytest.raises(ValueError, match="0: the target loses 1 translations of the cell"):
-        load_pairs(Config.of({"dataset": str(tmp_path / "pair.extxyz")}))
-    assert load_pairs(Config.of({"dataset": str(tmp_path / "pair.extxyz"), "strategy": "none"})).training
+def test_what_a_run_leaves_to_look_at(tmp_path, capsys):
+    """Structures are the targets and the answers; the figure is there; the network that is loaded gives the same."""
+    config = small(steps=3, held_out=["tetragonal"])
+    run.train(config, tmp_path / "run")
+    table = capsys.readouterr().err
+    assert "S misses by" in table
+    assert "tetragonal" in table
+    model, pairs, loaded = run.load(tmp_path / "run")
+    assert loaded == config
+    frames = read(tmp_path / "run" / "seed-0" / "predicted.extxyz", ":")
+    assert (tmp_path / "run" / "seed-0" / "predicted.png").read_bytes().startswith(b"\x89PNG")
+    (pair,) = pairs.held_out
+    own = [atoms for atoms in frames if atoms.info["name"] == "tetragonal"]
+    assert [str(atoms.info["answer"]) for atoms in own] == ["target", *map(str, range(len(pair.objects)))]
+    y, whole = answer_all(model, pair, config)
+    reference = next(data for data in BaTiO3() if data.phase == "tetragonal")
+    wanted = apply_distortion(reference, reference.y, reference.strain)
+    np.testing.assert_allclose(own[0].positions, wanted.pos, atol=1e-5)
+    np.testing.assert_allclose(own[0].cell, wanted.cell[0], atol=1e-5)
+    for row, atoms in enumerate(own[1:]):
+        stretch = np.eye(3) + irreps_to_strain(whole[row]).numpy()
+        np.testing.assert_allclose(atoms.positions, (pair.data.pos.numpy() + y[row].numpy()) @ stretch, atol=1e-5)
+    with pytest.raises(FileNotFoundError, match="not finished"):
+        run.load(tmp_path / "run", seed=7)
+
+
+def test_a_compiled_network_is_asked_for(tmp_path, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(GatedNetwork, "compile", lambda network: compiled.append(network))
+    run.train(small(steps=1), tmp_path / "plain")
+    assert not compiled
+    run.train(small(steps=1, compile=True), tmp_path / "compiled")
+    assert [type(network) for network in compiled] == [GatedNetwork]

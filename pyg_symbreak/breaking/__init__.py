@@ -16,7 +16,15 @@ from .input_indexed import InputIndexed, KernelObjects, input_breaking_set
 from .noise import Noise, NoiseObjects
 from .protocol import Breaking, ListedObjects, Objects
 from .sympe import GroupElement
-from .target import Target, largest_group, orbit_candidates, paired_object, read_target, target_stabilizer
+from .target import (
+    Target,
+    largest_group,
+    orbit_candidates,
+    paired_object,
+    read_target,
+    target_changes,
+    target_stabilizer,
+)
 
 __all__ = [
     "Breaking",
@@ -48,5 +56,6 @@ __all__ = [
     "orbit_candidates",
     "paired_object",
     "read_target",
+    "target_changes",
     "target_stabilizer",
 ]

@@ -31,7 +31,15 @@ from .input_indexed import KernelObjects, rank_table
 from .noise import neighbor_distance
 from .protocol import Objects
 
-__all__ = ["Target", "largest_group", "orbit_candidates", "paired_object", "read_target", "target_stabilizer"]
+__all__ = [
+    "Target",
+    "largest_group",
+    "orbit_candidates",
+    "paired_object",
+    "read_target",
+    "target_changes",
+    "target_stabilizer",
+]
 
 TargetFields = str | Mapping[str, str]
 LMAX = 4
@@ -141,12 +149,17 @@ def target_stabilizer(
     if symmetry.continuous is not None:
         _require_unbroken(symmetry, target, tolerance)
         return symmetry.group, np.ones(len(symmetry.permutations), dtype=bool)
+    return largest_group(symmetry.rotations.numpy(), target_changes(symmetry, target, rotations_only), tolerance)
+
+
+def target_changes(symmetry: Symmetry, target: Target, rotations_only: bool = False) -> np.ndarray:
+    """By how much each operation changes a target: the largest change of a row; inf for those that do not count."""
     matrices = torch.from_numpy(irreps_matrices(target.irreps, symmetry.rotations.numpy()))
     moved = torch.einsum("gij,nj->gni", matrices, target.rows)
     changes = (moved - target.rows[symmetry.permutations]).norm(dim=2).amax(1)
     if rotations_only:
         changes[torch.linalg.det(symmetry.rotations) < 0] = torch.inf
-    return largest_group(symmetry.rotations.numpy(), changes.numpy(), tolerance)
+    return changes.numpy()
 
 
 def _require_unbroken(symmetry: Symmetry, target: Target, tolerance: float) -> None:

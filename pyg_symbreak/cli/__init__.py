@@ -6,7 +6,6 @@ their command runs, and files are read before, so that help and bad files are an
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -161,11 +160,14 @@ def train(
 
         settings = Config.read(config)
         from pyg_symbreak.cli.train import show
+        from pyg_symbreak.training.memory import keep_freed_memory
+        from pyg_symbreak.training.run import is_first_process
         from pyg_symbreak.training.run import train as run
 
+        keep_freed_memory()
         folder = out or Path("results") / config.stem
         found = run(settings, folder, resume)
-        if int(os.environ.get("RANK", 0)) == 0:
+        if is_first_process():
             emit(found, as_json, lambda report: show(report, folder))
 
 

@@ -17,16 +17,20 @@ class Config:
     Attributes
     ----------
     dataset : str
-        "JahnTeller", "BaTiO3" or "TriangularPrism"; or the path of an extended XYZ file in which every first frame
-        is a parent and the next its target.
-    held_out : list of str, optional
-        Names of the pairs that are not trained on. Default: those that the data set marks, if any.
+        "JahnTeller", "BaTiO3" or "TriangularPrism"; or the path of a file with many structures, in any format of ASE's,
+        in which every first one is a parent and the next its target; or of a folder that holds a file named ``parent``
+        (parent.cif, ...) beside those of its targets, or folders of that kind.
+    held_out : list of str or int, optional
+        Names or numbers, from 0, of the pairs that are not trained on. Default: those that the data set marks, if any.
     strategy : "group", "input", "noise" or "none"
         Where the objects come from (:class:`~pyg_symbreak.transforms.AddSymmetryBreaking`); "none" is the network
         without object.
     keep : str
         What the objects keep of the symmetry of a parent: "target", what its target keeps; "nothing"; or a label. With
         "group" and "input" only.
+    symprec : float
+        Tolerance in Å of the symmetry of the parents, and of what their targets keep of it (there of energies in eV and
+        of strains too).
     cutoff : float
         Å; atoms closer than this are neighbours.
     hidden, lmax, layers, object_degree
@@ -44,6 +48,14 @@ class Config:
         go back to the weights that were best. Default: take the weights after the last step.
     seeds : list of int
         One run for each.
+    compile : bool
+        Compile the network (``torch.compile``): minutes at the start, which long runs win back.
+    devices : int, optional
+        Processes on each machine, one for a GPU. Default: one, or what ``torchrun`` started.
+    num_nodes : int, optional
+        Machines. Default: one, or those of ``torchrun``.
+    parallel : str
+        Lightning's strategy for several processes: "ddp", "fsdp", ... Default: "auto".
 
     Examples
     --------
@@ -52,14 +64,15 @@ class Config:
     >>> Config.of({"dataset": "BaTiO3", "step": 200})
     Traceback (most recent call last):
         ...
-    ValueError: unknown key 'step'; the keys are dataset, held_out, strategy, keep, cutoff, hidden, lmax, layers, \
-object_degree, steps, lr, batch_size, check_every, patience, seeds
+    ValueError: unknown key 'step'; the keys are dataset, held_out, strategy, keep, symprec, cutoff, hidden, lmax, \
+layers, object_degree, steps, lr, batch_size, check_every, patience, seeds, compile, devices, num_nodes, parallel
     """
 
     dataset: str
-    held_out: list[str] | None = None
+    held_out: list[str | int] | None = None
     strategy: Literal["group", "input", "noise", "none"] = "group"
     keep: str = "target"
+    symprec: float = 1e-3
     cutoff: float = 4.0
     hidden: str = "16x0e+16x0o+8x1e+8x1o+4x2e+4x2o"
     lmax: int = 2
@@ -71,6 +84,10 @@ object_degree, steps, lr, batch_size, check_every, patience, seeds
     check_every: int = 10
     patience: int | None = None
     seeds: list[int] = field(default_factory=lambda: [0])
+    compile: bool = False
+    devices: int | None = None
+    num_nodes: int | None = None
+    parallel: str = "auto"
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Config:
@@ -89,7 +106,8 @@ object_degree, steps, lr, batch_size, check_every, patience, seeds
             raise ValueError("the configuration names no dataset")
         hints = get_type_hints(cls)
         config = cls(**{key: _checked(key, value, hints[key]) for key, value in values.items()})
-        for key in ("cutoff", "layers", "object_degree", "steps", "lr", "batch_size", "check_every", "patience"):
+        sizes = ("cutoff", "symprec", "layers", "object_degree", "steps", "lr", "batch_size", "check_every", "patience")
+        for key in (*sizes, "devices", "num_nodes"):
             value = getattr(config, key)
             if value is not None and not value > 0:
                 raise ValueError(f"{key} must be positive, got {value}")
@@ -117,7 +135,7 @@ object_degree, steps, lr, batch_size, check_every, patience, seeds
         if not isinstance(values, dict):
             raise ValueError(f"{path} must hold keys and values, such as 'dataset: BaTiO3'")
         beside = Path(path).parent / str(values.get("dataset"))
-        if beside.is_file():
+        if beside.exists():
             values["dataset"] = str(beside)
         return cls.of(values)
 
@@ -143,7 +161,7 @@ def _checked(key: str, value: Any, hint: Any) -> Any:
                 continue
         if get_origin(option) is list:
             (item,) = get_args(option)
-            if isinstance(value, (list, tuple)) and all(type(x) is item for x in value):
+            if isinstance(value, (list, tuple)) and all(type(x) in (get_args(item) or (item,)) for x in value):
                 return list(value)
         elif type(value) is option:
             return value

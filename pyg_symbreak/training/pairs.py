@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import ase.io
+import numpy as np
 import torch
 from ase import Atoms
 from ase.data import covalent_radii
@@ -17,12 +18,21 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 from torch_geometric.data import Data
 
-from pyg_symbreak.breaking import GroupIndexed, InputIndexed, Objects, read_target, target_stabilizer
+from pyg_symbreak.breaking import (
+    GroupIndexed,
+    InputIndexed,
+    Objects,
+    Target,
+    largest_group,
+    read_target,
+    target_changes,
+    target_stabilizer,
+)
 from pyg_symbreak.datasets import BaTiO3, JahnTeller, TriangularPrism
 from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.diagnosis import diagnose
 from pyg_symbreak.groups import PointGroup, irreps_matrices
-from pyg_symbreak.structures import from_ase, strain_to_irreps
+from pyg_symbreak.structures import from_ase, read_structure, strain_to_irreps
 from pyg_symbreak.testing import pairing_error
 from pyg_symbreak.training.config import Config
 from pyg_symbreak.transforms import AddSymmetryBreaking, NeighborList
@@ -30,8 +40,8 @@ from pyg_symbreak.transforms.add_symmetry_breaking import place
 
 __all__ = ["Pair", "Pairs", "atom_features", "load_pairs"]
 
-TOLERANCE = 1e-3
-"""An operation that changes the target by less (Å; eV or strain for the whole structure) leaves it as it is."""
+FAINT = 0.2
+"""A group larger than K is told if it changes the target by less than this share of what S changes it by."""
 SAMPLE = 5
 """Pairs that are turned, to see whether their objects turn with them."""
 NOBLE_GASES = (2, 10, 18, 36, 54, 86, 118)
@@ -57,10 +67,16 @@ class Pair:
     floor : float
         Curie residual of the displacements by atom, Å: the least root mean square error of an equivariant network
         that sees the structure alone. Of the target of the whole structure where there are no displacements.
+    learnable : bool
+        Whether the objects tell its equally good targets apart: those that differ by a translation have one object.
+    residual : float
+        By how much the operations of S miss, Å.
+    warning : str
+        Why the network cannot learn the pair, or may not learn what was meant; "" for nothing.
     objects : Tensor [m, D] or None
         The symmetry breaking objects; the first belongs to the target.
-    lost_translations : int
-        How many translations of the cell the target breaks.
+    reachable_y : Tensor [N, 3]
+        The target, averaged over the translations of the cell: what one object of the whole structure can give.
     """
 
     data: Data
@@ -72,8 +88,11 @@ class Pair:
     images_y: Tensor
     images_graph_y: Tensor
     floor: float
+    residual: float
+    warning: str
+    learnable: bool
     objects: Tensor | None
-    lost_translations: int
+    reachable_y: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,27 +114,43 @@ def load_pairs(config: Config) -> Pairs:
     ------
     ValueError
         The data set is unknown or not made of pairs, ``held_out`` names what is not there or leaves nothing to train
-        on, there is no finite set of objects for a pair, or they keep more of the symmetry than the target does.
+        on, there is no finite set of objects for a pair, they keep more of the symmetry than the target does, or no
+        pair can be learned.
     """
     graphs, irreps_in, irreps_graph, parent = _graphs(config)
-    pairs = [_pair(data, irreps_graph, parent) for data in graphs]
+    pairs = [_pair(data, irreps_graph, parent, config) for data in graphs]
     irreps = None
     if config.strategy == "noise":
         irreps = "1o"
     elif config.strategy != "none":
         pairs, irreps = _with_objects(pairs, config, parent, irreps_graph)
-    names = config.held_out
-    if names is None:
-        names = [data.name for data in graphs if data.get("held_out") is not None and bool(data.held_out)]
-    known = [pair.name for pair in pairs]
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        raise ValueError(f"held_out names {unknown[0]!r}, which is not in {config.dataset}; it has {', '.join(known)}")
+    names = _held_out(config, graphs)
     training = [pair for pair in pairs if pair.name not in names]
     if not training:
         raise ValueError("held_out names all pairs: none is left to train on")
+    if not any(pair.learnable for pair in training):
+        raise ValueError(f"no pair can be learned; {training[0].name}: {training[0].warning}")
     irreps_out = "1o" if pairs[0].y.size(1) else ""
     return Pairs(training, [pair for pair in pairs if pair.name in names], irreps_in, irreps_out, irreps_graph, irreps)
+
+
+def _held_out(config: Config, graphs: Sequence[Data]) -> list[str]:
+    """Names of the pairs that are not trained on."""
+    if config.held_out is None:
+        return [data.name for data in graphs if data.get("held_out") is not None and bool(data.held_out)]
+    known = [data.name for data in graphs]
+    names = []
+    for entry in config.held_out:
+        if isinstance(entry, str) and entry in known:
+            names.append(entry)
+        elif isinstance(entry, int) and 0 <= entry < len(known):
+            names.append(known[entry])
+        else:
+            raise ValueError(
+                f"held_out names {entry!r}, which is not in {config.dataset}; it has {', '.join(known)}, or by numbers "
+                f"0 to {len(known) - 1}"
+            )
+    return names
 
 
 # ------------------------------------------------------------------ data sets
@@ -134,12 +169,12 @@ def _graphs(config: Config) -> tuple[list[Data], str, str, str]:
         graphs, irreps = [_of_phase(data) for data in BaTiO3()[1:]], "0e+2e"
     elif config.dataset == "JahnTeller":
         graphs, irreps = [_of_ion(data) for data in JahnTeller()], "0e"
-    elif Path(config.dataset).suffix in (".xyz", ".extxyz"):
-        graphs, irreps = _of_file(Path(config.dataset))
+    elif Path(config.dataset).exists():
+        graphs, irreps = _of_structures(_read_pairs(Path(config.dataset)), config)
     else:
         raise ValueError(
-            f"dataset is {config.dataset!r}; it must be JahnTeller, BaTiO3, TriangularPrism or the path of a file "
-            "that ends in .xyz or .extxyz"
+            f"dataset is {config.dataset!r}; it must be JahnTeller, BaTiO3, TriangularPrism or the path of a file or a "
+            "folder of structures"
         )
     graphs = [neighbors(data) for data in graphs]
     return graphs, f"{graphs[0].x.size(1)}x0e", irreps, "O3"
@@ -186,27 +221,56 @@ def _of_ion(data: Data) -> Data:
     return data
 
 
-def _of_file(path: Path) -> tuple[list[Data], str]:
-    """Pairs of frames; strain as a target if they are periodic, the energy between them if both have one."""
-    frames = ase.io.read(path, ":")
+def _read_pairs(path: Path) -> list[tuple[str, Atoms, Atoms]]:
+    """Name, parent and target of the pairs in a file or a folder."""
+    if path.is_dir():
+        return _read_folder(path)
+    try:
+        frames = ase.io.read(path, ":")
+    except Exception as error:  # ASE's readers raise whatever they meet
+        raise ValueError(f"{path}: ASE cannot read this file ({type(error).__name__}: {error})") from error
     if len(frames) % 2 or not frames:
         raise ValueError(f"{path} holds {len(frames)} structures; it must be a parent, its target, a parent, and so on")
-    pairs = list(zip(frames[::2], frames[1::2], strict=True))
-    has_strain = all(parent.pbc.any() for parent, _ in pairs)
-    has_energy = all(_energy(atoms) is not None for atoms in frames)
+    pairs = zip(frames[::2], frames[1::2], strict=True)
+    return [(str(b.info.get("name", a.info.get("name", i))), a, b) for i, (a, b) in enumerate(pairs)]
+
+
+def _read_folder(path: Path) -> list[tuple[str, Atoms, Atoms]]:
+    """In each folder the file named parent with each of the others."""
+    pairs = []
+    for folder in [path, *sorted(x for x in path.iterdir() if x.is_dir())]:
+        files = sorted(x for x in folder.iterdir() if x.is_file() and not x.name.startswith("."))
+        parents = [x for x in files if x.stem == "parent"]
+        if len(parents) > 1:
+            raise ValueError(f"{folder} holds {len(parents)} files named parent: one is needed")
+        for target in files:
+            if parents and target != parents[0]:
+                name = target.relative_to(path).with_suffix("").as_posix()
+                pairs.append((name, read_structure(parents[0]), read_structure(target)))
+    if not pairs:
+        raise ValueError(
+            f"{path} holds no pairs: give a file named parent (parent.cif, ...) beside those of its targets"
+        )
+    return pairs
+
+
+def _of_structures(pairs: list[tuple[str, Atoms, Atoms]], config: Config) -> tuple[list[Data], str]:
+    """Graphs of pairs; strain as a target if they are periodic, the energy between them if all have one."""
+    has_strain = all(parent.pbc.any() for _, parent, _ in pairs)
+    has_energy = all(_energy(atoms) is not None for _, *both in pairs for atoms in both)
     graphs = []
-    for number, (parent, target) in enumerate(pairs):
+    for number, (name, parent, target) in enumerate(pairs):
         try:
-            found = diagnose(parent, target)
+            found = diagnose(parent, target, config.symprec)
         except ValueError as error:
-            raise ValueError(f"{path}: pair {number}: {error}") from error
+            raise ValueError(f"{config.dataset}: pair {number} ({name}): {error}") from error
         data = from_ase(parent)
         data.x, data.y = atom_features(data.z), found.vectors.to(data.pos)
         parts = [strain_to_irreps(found.strain[None])] if has_strain and found.strain is not None else []
         if has_energy:
             parts.append(torch.tensor([[_energy(target) - _energy(parent)]]))  # type: ignore[operator]
         data.graph_y = torch.cat([part.to(data.pos) for part in [data.pos.new_zeros(1, 0), *parts]], dim=1)
-        data.name = str(target.info.get("name", parent.info.get("name", number)))
+        data.name = name
         graphs.append(data)
     return graphs, "+".join(["0e+2e"] * has_strain + ["0e"] * has_energy)
 
@@ -220,9 +284,10 @@ def _energy(atoms: Atoms) -> float | None:
 # ------------------------------------------------------------------ symmetry and objects
 
 
-def _pair(data: Data, irreps_graph: str, parent: str) -> Pair:
+def _pair(data: Data, irreps_graph: str, parent: str, config: Config) -> Pair:
     """What the symmetry says of a graph with y and graph_y."""
-    symmetry = detect_symmetry(data, TOLERANCE)
+    tolerance = config.symprec
+    symmetry = detect_symmetry(data, tolerance)
     assert isinstance(symmetry, Symmetry)
     rotations, permutations = symmetry.rotations, symmetry.permutations
     if parent == "SO3":
@@ -231,7 +296,7 @@ def _pair(data: Data, irreps_graph: str, parent: str) -> Pair:
     y, graph_y = data.y.double(), data.graph_y.double()
     target = read_target(data, _fields(data, irreps_graph))
     try:
-        keep, kept = target_stabilizer(symmetry, target, TOLERANCE, parent == "SO3")
+        keep, _ = target_stabilizer(symmetry, target, tolerance, parent == "SO3")
     except ValueError as error:
         raise ValueError(f"{data.name}: {error}") from error
     moved_y = torch.zeros(len(rotations), *y.shape, dtype=torch.float64)
@@ -241,9 +306,9 @@ def _pair(data: Data, irreps_graph: str, parent: str) -> Pair:
     matrices = torch.from_numpy(irreps_matrices(o3.Irreps(irreps_graph), rotations.numpy()))
     moved_graph = matrices @ graph_y[0]
     both = torch.cat([moved_y.flatten(1), moved_graph], dim=1)
-    group = symmetry.group if parent == "O3" else symmetry.group.rotations()
-    pure = (symmetry.rotations - torch.eye(3, dtype=torch.float64)).abs().amax((1, 2)) < 1e-6
-    first = [int(row) for row in _first_of_each(both)]
+    first = _first_of_each(both, tolerance)
+    pure = (rotations - torch.eye(3, dtype=torch.float64)).abs().amax((1, 2)) < 1e-6
+    alike = 1 if config.strategy in ("none", "noise") else len(_first_of_each(both[pure], tolerance))
     mean_y, mean_graph = moved_y.mean(0), moved_graph.mean(0)
     floor = (y - mean_y).square().sum() / len(y) if y.size(1) else (graph_y[0] - mean_graph).square().sum()
     dtype = torch.get_default_dtype()
@@ -254,21 +319,47 @@ def _pair(data: Data, irreps_graph: str, parent: str) -> Pair:
         name=data.name,
         y=data.y,
         graph_y=data.graph_y,
-        group=group,
+        group=symmetry.group if parent == "O3" else symmetry.group.rotations(),
         keep=keep,
         images_y=moved_y[first].to(dtype),
         images_graph_y=moved_graph[first].to(dtype),
         floor=float(floor.sqrt()),
+        residual=symmetry.residual,
+        warning=_warning(symmetry, target, keep, alike, parent == "SO3"),
+        learnable=alike == 1,
         objects=None,
-        lost_translations=int((pure & ~torch.from_numpy(kept)).sum()),
+        reachable_y=moved_y[pure].mean(0).to(dtype),
     )
 
 
-def _first_of_each(rows: Tensor) -> list[int]:
+def _warning(symmetry: Symmetry, target: Target, keep: PointGroup, alike: int, rotations_only: bool) -> str:
+    """What is wrong with a pair of which so many targets have one object."""
+    if alike > 1:
+        return (
+            f"the target breaks translations of the cell: {alike} targets for each object, of which the network can "
+            "give the mean only; describe it in a smaller cell"
+        )
+    larger = symmetry.larger
+    if larger is not None:
+        return (
+            f"{larger.group.schoenflies} fits the parent to within {larger.residual:.2g} Å: if it is meant, "
+            f"symprec: {larger.symprec:g}"
+        )
+    if symmetry.continuous is not None:
+        return ""
+    changes = target_changes(symmetry, target, rotations_only)
+    nearly, mask = largest_group(symmetry.rotations.numpy(), changes, FAINT * changes[np.isfinite(changes)].max())
+    if nearly.order <= keep.order:
+        return ""
+    most = changes[mask].max()
+    return f"the target keeps {nearly.schoenflies} to within {most:.2g}: if it is meant, symprec: {1.1 * most:.2g}"
+
+
+def _first_of_each(rows: Tensor, tolerance: float) -> list[int]:
     """Numbers of the rows that differ from all before them."""
     found: list[int] = []
     for number, row in enumerate(rows):
-        if all((row - rows[other]).abs().max() > TOLERANCE for other in found):
+        if all((row - rows[other]).abs().max() > tolerance for other in found):
             found.append(number)
     return found
 
@@ -285,23 +376,19 @@ def _with_objects(
     """The pairs with their objects, all in common irreps; zeros where nothing is to be broken."""
     ways = {}
     for pair in pairs:
-        if pair.lost_translations:
-            raise ValueError(
-                f"{pair.name}: the target loses {pair.lost_translations} translations of the cell, which leave an "
-                "object of the whole structure as it is, so that no network with one can learn it: take the pair out"
-            )
         if config.keep != "target" or pair.keep != pair.group:
             keep = {"target": None, "nothing": "C1"}.get(config.keep, config.keep)
             kind = InputIndexed(keep) if config.strategy == "input" else GroupIndexed(keep, parent)
             fields = _fields(pair, irreps_graph)  # type: ignore[arg-type]
-            ways[pair] = AddSymmetryBreaking(kind, choose="target", target=fields, symprec=TOLERANCE)
-    if not ways:
-        return list(pairs), None
+            ways[pair] = AddSymmetryBreaking(kind, choose="target", target=fields, symprec=config.symprec)
     sets = {pair: way.objects(_with_target(pair)) for pair, way in ways.items()}
+    sets = {pair: found for pair, found in sets.items() if found.size > 1}  # one object alone breaks nothing
+    if not sets:
+        return list(pairs), None
     for pair, found in sets.items():
         if found.size == math.inf:
             raise ValueError(f"{pair.name}: {found.explanation} For that: strategy: input")
-    _check_pairing(ways, parent)
+    _check_pairing({pair: ways[pair] for pair in sets}, parent, config.symprec)
     common = _union([found.irreps for found in sets.values()])
     zero = torch.zeros(1, common.dim)
     objects = {pair: _objects(ways[pair], pair, found, common) for pair, found in sets.items()}
@@ -309,19 +396,19 @@ def _with_objects(
 
 
 def _with_target(pair: Pair) -> Data:
-    """The structure with its target."""
+    """The structure with that part of its target that an object can tell."""
     data = pair.data.clone()
-    data.y, data.graph_y = pair.y, pair.graph_y
+    data.y, data.graph_y = pair.reachable_y, pair.graph_y
     return data
 
 
-def _check_pairing(ways: Mapping[Pair, AddSymmetryBreaking], parent: str) -> None:
+def _check_pairing(ways: Mapping[Pair, AddSymmetryBreaking], parent: str, symprec: float) -> None:
     """Refuse to train if the objects of some of the pairs do not move with structure and target."""
     for pair, way in list(ways.items())[:SAMPLE]:
         try:
             seeded = torch.Generator().manual_seed(0)
             error = pairing_error(
-                way, _with_target(pair), way.target, parent=parent, symprec=TOLERANCE, trials=1, generator=seeded
+                way, _with_target(pair), way.target, parent=parent, symprec=symprec, trials=1, generator=seeded
             )
         except ValueError as problem:
             raise ValueError(f"{pair.name}: {problem}") from problem

@@ -16,7 +16,9 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 from torch import Tensor
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
@@ -30,23 +32,28 @@ except ImportError as error:
 from pyg_symbreak.training.config import Config
 from pyg_symbreak.training.model import Distorter, evaluate, sample
 from pyg_symbreak.training.pairs import Pairs, load_pairs
+from pyg_symbreak.training.results import draw_predictions, write_structures
 
-__all__ = ["train"]
+__all__ = ["is_first_process", "load", "train"]
 
 
 def train(config: Config, out: str | os.PathLike, resume: bool = False) -> dict[str, Any]:
     """Train, evaluate and write down a run for each seed.
 
-    Under ``torchrun`` each process takes its part of every batch; the result is that of one process.
+    Under ``torchrun``, or with several ``devices`` in the configuration, each process takes its part of every batch;
+    the result is that of one process. Before the first step a table on stderr says what each pair is, and what is
+    wrong with it.
 
     Parameters
     ----------
     config : Config
     out : path
-        Folder of the run: ``config.yaml``, ``metrics.json``, and in a folder for each seed ``curve.csv``, ``loss.png``
-        and ``checkpoints/``. It must not hold another run.
+        Folder of the run: ``config.yaml``, ``metrics.json``, and in a folder for each seed ``curve.csv``, ``loss.png``,
+        ``predicted.extxyz`` (targets and all answers as structures), ``predicted.png``, ``checkpoints/`` and the final
+        weights, ``model.pt``, which :func:`load` reads. It must not hold another run.
     resume : bool
-        Go on from the last checkpoints of the run in the folder; no key but ``steps`` may have changed.
+        Go on from the last checkpoints of the run in the folder; only ``steps`` and where it runs may have
+        changed.
 
     Returns
     -------
@@ -63,7 +70,7 @@ def train(config: Config, out: str | os.PathLike, resume: bool = False) -> dict[
         :func:`~pyg_symbreak.training.load_pairs` refuses.
     """
     out = Path(out)
-    is_main = int(os.environ.get("RANK", 0)) == 0
+    is_main = is_first_process()
     if is_main:
         _check_folder(config, out, resume)
     with _float64():
@@ -71,11 +78,55 @@ def train(config: Config, out: str | os.PathLike, resume: bool = False) -> dict[
         if is_main:
             out.mkdir(parents=True, exist_ok=True)
             config.write(out / "config.yaml")
+            _print_pairs(pairs)
         runs = [_run(pairs, config, out / f"seed-{seed}", seed, resume) for seed in config.seeds]
         metrics = {"config": asdict(config), "runs": runs}
         if is_main:
             (out / "metrics.json").write_text(json.dumps(metrics, indent=2), encoding="utf-8")
     return metrics
+
+
+def load(folder: str | os.PathLike, seed: int | None = None) -> tuple[Distorter, Pairs, Config]:
+    """The trained network of a run, with its pairs and configuration.
+
+    Parameters
+    ----------
+    folder : path
+        Of the run.
+    seed : int, optional
+        Default: the first.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no finished run of that seed in the folder.
+    """
+    folder = Path(folder)
+    config = Config.read(folder / "config.yaml")
+    path = folder / f"seed-{config.seeds[0] if seed is None else seed}" / "model.pt"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; the run of that seed is not there or not finished")
+    with _float64():
+        pairs = load_pairs(config)
+        model = Distorter(pairs, config)
+    model.load_state_dict(torch.load(path, weights_only=True))
+    return model.eval(), pairs, config
+
+
+def is_first_process() -> bool:
+    """Whether this process reports: the only one, or the first that torchrun, Slurm or Lightning started."""
+    names = ("RANK",) if "RANK" in os.environ else ("SLURM_PROCID", "NODE_RANK", "LOCAL_RANK")
+    return all(int(os.environ.get(name, 0)) == 0 for name in names)
+
+
+def _print_pairs(pairs: Pairs) -> None:
+    table = Table("pair", "", "S", "K", "objects", "S misses by (Å)", "")
+    for part, some in (("training", pairs.training), ("held out", pairs.held_out)):
+        for pair in some:
+            objects = "" if pair.objects is None else str(len(pair.objects))
+            cells = [pair.group.schoenflies, pair.keep.schoenflies, objects, f"{pair.residual:.1e}", pair.warning]
+            table.add_row(pair.name, part, *cells)
+    Console(stderr=True).print(table, highlight=False)
 
 
 def _check_folder(config: Config, out: Path, resume: bool) -> None:
@@ -85,7 +136,8 @@ def _check_folder(config: Config, out: Path, resume: bool) -> None:
     if not resume:
         raise FileExistsError(f"{out} holds a run already: resume it (--resume) or give another folder")
     before, now = asdict(Config.read(path)), asdict(config)
-    changed = [key for key in now if key != "steps" and before[key] != now[key]]
+    free = ("steps", "compile", "devices", "num_nodes", "parallel")
+    changed = [key for key in now if key not in free and before[key] != now[key]]
     if changed:
         key = changed[0]
         raise ValueError(
@@ -107,6 +159,8 @@ def _run(pairs: Pairs, config: Config, folder: Path, seed: int, resume: bool) ->
     """One run: the report of it."""
     torch.manual_seed(seed)
     module, curve = _Module(pairs, config, seed), _Curve(folder)
+    if config.compile:
+        module.model.network.compile()
     last, best = folder / "checkpoints/last.ckpt", folder / "checkpoints/best.ckpt"
     common: dict[str, Any] = {
         "dirpath": last.parent,
@@ -121,14 +175,15 @@ def _run(pairs: Pairs, config: Config, folder: Path, seed: int, resume: bool) ->
     ]
     if config.patience is not None:
         callbacks.append(EarlyStopping("watched", patience=config.patience, check_on_train_epoch_end=False))
-    processes = int(os.environ.get("WORLD_SIZE", 1))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    started = "LOCAL_WORLD_SIZE" in os.environ  # by torchrun; Lightning's own processes have WORLD_SIZE only
+    local = int(os.environ["LOCAL_WORLD_SIZE"]) if started else 1
+    processes = int(os.environ["WORLD_SIZE"]) if started else 1
     with _quiet():
         trainer = lightning.Trainer(
             accelerator="auto",
-            devices=local,
-            num_nodes=processes // local,
-            strategy="ddp" if processes > 1 else "auto",
+            devices=config.devices or local,
+            num_nodes=config.num_nodes or processes // local,
+            strategy="ddp" if processes > 1 and config.parallel == "auto" else config.parallel,
             max_steps=config.steps,
             max_epochs=-1,
             callbacks=callbacks,
@@ -144,10 +199,13 @@ def _run(pairs: Pairs, config: Config, folder: Path, seed: int, resume: bool) ->
         trainer.save_checkpoint(last)
         if config.patience is not None and best.exists():
             module.load_state_dict(torch.load(best, weights_only=True)["state_dict"])
+    model = module.model.cpu().eval()
     if trainer.is_global_zero:
         curve.write()
         curve.plot(pairs)
-    model = module.model.cpu().eval()
+        torch.save(model.state_dict(), folder / "model.pt")
+        write_structures(model, pairs, config, folder / "predicted.extxyz")
+        draw_predictions(model, pairs, config, folder / "predicted.png")
     return {
         "seed": seed,
         "steps": trainer.global_step,
@@ -270,7 +328,8 @@ class _Bar(lightning.Callback):
 
     def __init__(self, steps: int, name: str) -> None:
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        self.progress = Progress(*columns, TextColumn("loss {task.fields[loss]:.3g}"))
+        loss = TextColumn("loss {task.fields[loss]:.3g}")
+        self.progress = Progress(*columns, loss, console=Console(stderr=True))
         self.task = self.progress.add_task(name, total=steps, loss=float("nan"))
 
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
