@@ -7,6 +7,7 @@ from pyg_symbreak.nn.equivariant_linear import EquivariantLinear
 from pyg_symbreak.nn.equivariant_mlp import EquivariantActivation, EquivariantMLP
 from pyg_symbreak.nn.finite_canonicalizer import FiniteCanonicalizer
 from pyg_symbreak.nn.gated_network import GatedNetwork
+from pyg_symbreak.nn.group_conv import GroupConv
 from pyg_symbreak.nn.orbit_aggregation import OrbitAggregation
 from pyg_symbreak.nn.orbit_exchange import OrbitExchange
 from pyg_symbreak.nn.orbit_project import OrbitProject
@@ -24,6 +25,7 @@ __all__ = [
     "EquivariantMLP",
     "FiniteCanonicalizer",
     "GatedNetwork",
+    "GroupConv",
     "OrbitAggregation",
     "OrbitExchange",
     "OrbitProject",
