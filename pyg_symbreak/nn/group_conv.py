@@ -10,8 +10,8 @@ from torch_geometric.nn import MessagePassing
 from torch_geometric.utils import add_self_loops, remove_self_loops
 
 from pyg_symbreak.groups import LieGroup, PointGroup, character_table
-from pyg_symbreak.nn._constants import ConstantsMixin
-from pyg_symbreak.nn._lifts import circle_splines, hat, pair_invariants, quadratic
+from pyg_symbreak.nn.constants import ConstantsMixin
+from pyg_symbreak.nn.lifts import circle_splines, hat, pair_invariants, quadratic
 
 __all__ = ["GroupConv"]
 
@@ -285,8 +285,8 @@ class GroupConv(MessagePassing, ConstantsMixin):
         Examples
         --------
         >>> layer = GroupConv(1, 1, PointGroup("C4"), radius=1.0, dim=2, lift=True, relaxed=1)
-        >>> quarter_turns = layer.elements[:, 0, 0].round()  # 1 or -1 for half turns, 0 for quarter turns
-        >>> layer.element_weight.data[0] += quarter_turns.abs() - 0.5
+        >>> cosines = layer.elements[:, 0, 0].round()  # 0 for the two quarter turns
+        >>> layer.element_weight.data[0] += cosines.abs() - 0.5
         >>> {name: round(size, 3) + 0.0 for name, size in layer.breaking_spectrum().items()}
         {'A': 4.0, 'B': 2.0, 'E': 0.0}
         """

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from pyg_symbreak.groups import LieGroup, PointGroup, irreps_matrices
 from pyg_symbreak.nn import GroupConv
-from pyg_symbreak.nn._lifts import circle_splines, hat, pair_invariants, quadratic, rotation_log
+from pyg_symbreak.nn.lifts import circle_splines, hat, pair_invariants, quadratic, rotation_log
 
 PLANE = ["C4", "C5", "C12", "C4v", "D3", "C7v"]
 SPACE = ["C4", "C5", "Td", "Oh", "D6h", "S8"]

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from pyg_symbreak.groups import LieGroup
 
+__all__ = ["circle_splines", "hat", "pair_invariants", "quadratic", "rotation_log"]
+
 PairInvariants = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """From positions [N, d], edges (source, target) [2, E] and frames [N, S, d, d] to the invariants [E, S, S, k]."""
 
