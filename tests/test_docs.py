@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pyg_symbreak.breaking import Breaking
 from pyg_symbreak.groups import PointGroup
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -86,3 +87,15 @@ def test_rows_against_known_ones(name):
     (line,) = [x for x in text.splitlines() if f"sets/{name}.png" in x]
     cells = [re.sub(r"</?sub>|\*\*| ", "", c) for c in line.strip("| ").split(" | ")]
     assert cells[2:8] == KNOWN[name].split()
+
+
+def test_the_breaking_of_the_contributors_runs():
+    text = (DOCS.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == 2
+    assert sum(len(block.splitlines()) for block in blocks) < 40
+    names: dict = {}
+    for block in blocks:
+        exec(block, names)
+    assert isinstance(names["ExternalField"]((0.0, 0.0, 1.0)), Breaking)
+    names["test_what_a_field_keeps"]()

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -103,6 +104,24 @@ def test_one_version():
 def test_the_front_door_and_groups_import_no_network():
     script = "import sys, pyg_symbreak, pyg_symbreak.groups\nassert not {'torch', 'e3nn', 'scipy'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "csrc").glob("*.h")), ids=lambda path: path.name)
+def test_headers_say_what_it_costs(path):
+    comment = path.read_text(encoding="utf-8").partition("#pragma once")[0]
+    assert all(line.startswith("//") for line in comment.splitlines())
+    assert "// Cost. " in comment
+
+
+def test_the_python_side_names_what_is_compiled():
+    callers = [
+        path for path in MODULES if "pyg_symbreak._native" in {x[: len("pyg_symbreak._native")] for x in imports(path)}
+    ]
+    assert len(callers) >= 5
+    for path in callers:
+        named = re.findall(r"csrc/(\w+\.\w+)", ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+        assert named, f"{name_of(path)} calls compiled code: say in its docstring where that is described"
+        assert all((ROOT / "csrc" / file).is_file() for file in named), named
 
 
 def test_the_front_door_maps_the_packages():

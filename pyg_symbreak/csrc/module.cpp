@@ -1,6 +1,6 @@
 // The Python module pyg_symbreak._native. Arrays come in by the buffer protocol (C-contiguous, float64 or int64)
 // and go out as bytearrays of the same types: one copy each, so that neither numpy's nor torch's headers are needed.
-// What the functions compute, how and at what cost stands in graph.h and molecule.h; _native.pyi has their signatures.
+// What the functions compute, how and at what cost stands in the headers; _native.pyi has their signatures.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -133,6 +133,7 @@ PyObject* measure(PyObject* args) {
     return Py_BuildValue("dd", found.shortest, found.reach);
 }
 
+// Number of the orbit of each node: the least of its images tells it. One pass over the elements [order, N].
 PyObject* orbits(PyObject* args) {
     PyObject* permutations;
     Py_ssize_t nodes;

@@ -1,9 +1,3 @@
-// Symmetry of molecules.
-//
-// An operation is fixed, up to a reflection, by the images of two atoms that are not in line with the centre. So
-// all are found by laying one well-conditioned pair on all pairs that look like it. Each is then fitted to all
-// atoms, those within the tolerance that form a group are kept, and their matrices are made to multiply exactly.
-
 #include "molecule.h"
 
 #include <algorithm>
@@ -376,7 +370,7 @@ Operations Molecule::axial(const Operations& group) const {
 // Make the matrices of a group multiply exactly as the permutations do.
 //
 // R_g is replaced by the orthogonal matrix nearest to the mean over h of R_hᵀ R_hg, which squares what an
-// almost-homomorphism misses by (Grove, Karcher, Ruh, Math. Ann. 211, 7 (1974)).
+// almost-homomorphism misses by (Grove, Karcher, Ruh).
 Operations Molecule::averaged(const Operations& group) const {
     const size_t count = group.count();
     Index index(group);

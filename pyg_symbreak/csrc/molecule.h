@@ -1,4 +1,17 @@
 // Symmetry of molecules: which orthogonal operations about the centre permute the atoms, within a tolerance.
+//
+// Algorithm. Two vectors not in line and a sign fix an orthogonal matrix. So all operations are found by laying one pair
+// of atoms, chosen for few look-alikes and small errors elsewhere, on all pairs at the same distances from the centre and
+// from each other. Each is carried on to all atoms (nearest neighbours among atoms sorted along one direction), fitted to
+// them (Kabsch, Acta Cryst. A 32, 922 (1976)) and kept if no atom misses by more than the tolerance. By rising residuals
+// they then generate a chain of groups, as long as every product was found as well; the largest is the answer. Its
+// matrices are made to multiply exactly as the permutations do: by averaging (Grove, Karcher, Ruh, Math. Ann. 211, 7
+// (1974)), or, with more than 120 elements and so about one axis, by fitting one angle to all turns.
+//
+// Cost. For N atoms, of which a and b look like the two of the pair, at most a b trials of N log N each; most end at
+// the first atom without an image. A group of g elements takes g N for its operations and each generator, and g² for the
+// averaging, g being 120 at most there. Two atoms that are nearest to each other are found in N log N, up to N² if all lie
+// in a plane across the direction that they are sorted along.
 #pragma once
 
 #include <cstdint>
@@ -66,6 +79,7 @@ private:
     Mat fitted(const int32_t* map, int sign) const;
 };
 
-// Schoenflies symbol of a finite group of orthogonal matrices, from the kinds of its elements; empty if they
-// belong to no group. Entries may deviate by the tolerance.
+// Schoenflies symbol of a finite group of orthogonal matrices, from the numbers of its rotations, half-turns, third-turns,
+// mirrors and inversions, which tell all point groups apart; empty if they belong to none. One pass over the elements.
+// Entries may deviate by the tolerance.
 std::string point_group_name(const std::vector<Mat>& elements, double tolerance);

@@ -1,5 +1,6 @@
-// Disjoint sets of numbers, joined two by two: union-find with path halving (Tarjan, J. ACM 22, 215 (1975)), in nearly
-// constant time each.
+// Disjoint sets of numbers, joined two by two: union-find with path halving (Tarjan, van Leeuwen, J. ACM 31, 245 (1984)).
+//
+// Cost. At most log N each on average over many: the root of a set is its least member, whatever the sizes.
 #pragma once
 
 #include <algorithm>

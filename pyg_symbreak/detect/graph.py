@@ -1,4 +1,7 @@
-"""The result of a detection on a graph without positions."""
+"""Symmetry of graphs without positions: the automorphism group, its orbits and elements.
+
+The search is compiled, see ``csrc/graph.h`` and ``csrc/graph_search.h``.
+"""
 
 import math
 from dataclasses import dataclass
@@ -241,7 +244,7 @@ def read_graph(data: Data, features: Features) -> Graph:
 
 
 def _automorphisms(graph: Graph) -> GraphSymmetry:
-    """Search for the automorphisms; it is compiled, see ``csrc/graph.h``."""
+    """Search for the automorphisms."""
     program, radices, base, generators, orbits, _ = _native.automorphisms(*graph, False, STEPS)
     group = PermutationGroup(len(graph[0]), _array(program), _array(radices), _array(base), generators)
     return GraphSymmetry(group, graph, _array(orbits))

@@ -1,4 +1,7 @@
-"""What detection reads of a structure, the same for PyG Data and ase.Atoms."""
+"""What detection reads of a structure, the same for PyG Data and ase.Atoms.
+
+Distances between atoms are measured by compiled code, see ``csrc/molecule.h``.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

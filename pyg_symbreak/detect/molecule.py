@@ -1,6 +1,6 @@
 """Symmetry of molecules: which orthogonal operations about the centre permute the atoms, within a tolerance.
 
-The search is compiled, see ``csrc/molecule.cpp``.
+The search is compiled, see ``csrc/molecule.h``.
 """
 
 from collections.abc import Callable

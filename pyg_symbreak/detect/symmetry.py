@@ -1,4 +1,7 @@
-"""The result of a detection: operations, permutations, orbits and site symmetries of one structure."""
+"""The result of a detection: operations, permutations, orbits and site symmetries of one structure.
+
+Orbits are counted by compiled code, see ``csrc/module.cpp``.
+"""
 
 import math
 from dataclasses import dataclass, fields

@@ -1,4 +1,7 @@
-"""Which point group some matrices are, and how it stands."""
+"""Which point group some matrices are, and how it stands.
+
+The name is found by compiled code, see ``csrc/molecule.h``.
+"""
 
 from __future__ import annotations
 
