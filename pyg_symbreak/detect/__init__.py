@@ -9,23 +9,37 @@ from pyg_symbreak.detect.attached import symmetry_of
 from pyg_symbreak.detect.detection import approximate_symmetries, detect_symmetries, detect_symmetry
 from pyg_symbreak.detect.graph import GraphSymmetry, PermutationGroup
 from pyg_symbreak.detect.input import Features, feature, number_rows, require_features
+from pyg_symbreak.detect.normalizer import Normalizer
+from pyg_symbreak.detect.subgroup import (
+    SpaceGroup,
+    SymmetrySubgroup,
+    identify_space_group,
+    integer_rotations,
+    primitive_operations,
+)
 from pyg_symbreak.detect.symmetrization import symmetrize
-from pyg_symbreak.detect.symmetry import Operations, SpaceGroup, Supercell, Symmetry
+from pyg_symbreak.detect.symmetry import Operations, Supercell, Symmetry, operations_group
 from pyg_symbreak.groups import PointGroup
 
 __all__ = [
     "Features",
     "GraphSymmetry",
+    "Normalizer",
     "Operations",
     "PermutationGroup",
     "SpaceGroup",
     "Supercell",
     "Symmetry",
+    "SymmetrySubgroup",
     "approximate_symmetries",
     "detect_symmetries",
     "detect_symmetry",
     "feature",
+    "identify_space_group",
+    "integer_rotations",
     "number_rows",
+    "operations_group",
+    "primitive_operations",
     "require_features",
     "symmetrize",
     "symmetry_of",

@@ -101,10 +101,15 @@ def detect_symmetry(
     if symprec == "auto":
         structure = read_structure(x, features, REACH)
         found = _most_likely(structure, _levels(structure, REACH))
-        vars(found)["search_larger"] = partial(_larger, structure, found.order)
-        return found
+        return _remembering(found, structure)
     structure = read_structure(x, features, symprec)
     found = crystal_symmetry(structure, symprec) if structure.pbc.any() else molecule_symmetry(structure, symprec)
+    return _remembering(found, structure)
+
+
+def _remembering(found: Symmetry, structure: Structure) -> Symmetry:
+    """The symmetry, which knows the structure as long as it is not saved."""
+    vars(found)["structure"] = structure
     vars(found)["search_larger"] = partial(_larger, structure, found.order)
     return found
 

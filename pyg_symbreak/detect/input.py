@@ -26,7 +26,7 @@ Features = Sequence[str] | Mapping[str, str]
 
 @dataclass(frozen=True)
 class Structure:
-    """Positions [N, 3] and cell [3, 3] (rows), Å; periodic directions [3]; the kind of each atom [N].
+    """Positions [N, 3] and cell [3, 3] (rows), Å; periodic directions [3]; the kind of each atom and its number [N].
 
     Features of the atoms that transform are pairs of irreps and values [N, irreps.dim], whose largest row has norm 1.
     """
@@ -36,6 +36,7 @@ class Structure:
     pbc: np.ndarray
     kinds: np.ndarray
     tensors: tuple[tuple[o3.Irreps, np.ndarray], ...] = ()
+    numbers: np.ndarray | None = None
 
     @cached_property
     def _extent(self) -> tuple[float, float]:
@@ -101,6 +102,7 @@ def read_structure(x: Data | Atoms, features: Features, symprec: float) -> Struc
         atoms.pbc,
         np.ascontiguousarray(kinds, dtype=np.int64),
         _tensors(x, features, len(atoms)) if isinstance(features, Mapping) else (),
+        atoms.numbers,
     )
     sound = (
         len(kinds) and structure.shortest >= MIN_DISTANCE and structure.reach + np.abs(structure.cell).max() <= LONGEST

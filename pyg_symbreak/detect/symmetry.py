@@ -4,25 +4,25 @@ Orbits are counted by compiled code, see ``csrc/module.cpp``.
 """
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from ase import Atoms
 from torch import Tensor
 
 from pyg_symbreak import _native
-from pyg_symbreak.groups import PointGroup
+from pyg_symbreak.detect.normalizer import Normalizer, euclidean_normalizer
+from pyg_symbreak.detect.subgroup import SpaceGroup, SymmetrySubgroup
+from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices
 
-__all__ = ["Operations", "SpaceGroup", "Supercell", "Symmetry", "into_cell"]
+SAME = 1e-3
+"""A field, of which the largest row has norm 1, is kept by an operation that changes no row by more."""
 
-
-class SpaceGroup(NamedTuple):
-    """Type of the space group (or of the layer group of a slab): number and Hermann-Mauguin symbol."""
-
-    number: int
-    symbol: str
+__all__ = ["Operations", "Supercell", "Symmetry", "into_cell", "operations_group"]
 
 
 class Operations(NamedTuple):
@@ -250,6 +250,110 @@ class Symmetry:
         assert self.kernel is not None
         return self.kernel
 
+    @property
+    def lattice(self) -> np.ndarray:
+        """Periodic vectors of the cell, rows [p, 3], Å: three of a crystal, two of a slab, none of a molecule."""
+        return np.zeros((0, 3)) if self.supercell is None else self.supercell.lattice
+
+    @property
+    def pure_translations(self) -> np.ndarray:
+        """Rows of the operations that are pure translations, [m]; the identity alone unless the cell is a supercell."""
+        return np.arange(1 if self.supercell is None else self.supercell.size)
+
+    @property
+    def atoms(self) -> Atoms | None:
+        """The structure that was looked at, as it was given; None if this symmetry was loaded or built."""
+        structure = vars(self).get("structure")
+        if structure is None:
+            return None
+        return Atoms(structure.numbers, structure.positions, cell=structure.cell, pbc=structure.pbc)
+
+    @cached_property
+    def abstract(self) -> FiniteGroup:
+        """The operations as an abstract group: element g is operation g, and the product a·b is b followed by a.
+
+        Raises
+        ------
+        ValueError
+            The symmetry is continuous.
+
+        Notes
+        -----
+        An operation is known by its rotation and the place of node 0: two with the same rotation differ by a pure
+        translation, which leaves no node where it is.
+        """
+        return operations_group(self.group, self.elements.numpy(), self._all.permutations)
+
+    def subgroup(self, operations: Sequence[int]) -> SymmetrySubgroup:
+        """The subgroup of some operations, given by their rows.
+
+        Raises
+        ------
+        ValueError
+            They are not closed under products.
+        """
+        return SymmetrySubgroup(self, self.abstract.require_subgroup(operations, "operations"))
+
+    def stabilizer(self, field: Tensor | np.ndarray, irreps: str, *, time_reversal: bool = False) -> SymmetrySubgroup:
+        """The operations that leave a field on the nodes as it is.
+
+        Operation g carries the row v of node i to D(g) v on node ``permutations[g, i]``.
+
+        Parameters
+        ----------
+        field : Tensor or array [N, dim]
+        irreps : str or e3nn Irreps
+            How the rows transform: displacements are ``"1o"``, tilts and moments ``"1e"``.
+        time_reversal : bool
+            Whether time reversal, which turns the field into its opposite, counts too: then operations that do so are
+            in the subgroup with the sign -1.
+
+        Returns
+        -------
+        SymmetrySubgroup
+            Operations that change no row by more than a thousandth of the largest.
+
+        Raises
+        ------
+        ValueError
+            The field has another shape, is not finite, or with time reversal vanishes.
+        """
+        rows = np.asarray(field, dtype=np.float64)
+        matrices = irreps_matrices(irreps, self._all.rotations)
+        if rows.shape != (self.num_nodes, matrices.shape[1]) or not np.isfinite(rows).all():
+            raise ValueError(
+                f"a field of irreps {irreps} on {self.num_nodes} nodes has shape "
+                f"{(self.num_nodes, matrices.shape[1])} and finite numbers, got shape {rows.shape}"
+            )
+        size = np.linalg.norm(rows, axis=1).max(initial=0)
+        moved, there = rows @ matrices.swapaxes(1, 2), rows[self._all.permutations]
+        keeps = np.linalg.norm(there - moved, axis=2).max(1) <= SAME * size
+        if not time_reversal:
+            return self.subgroup(np.flatnonzero(keeps).tolist())
+        if size == 0:
+            raise ValueError("the field vanishes: time reversal leaves it as it is, alone and with each operation")
+        turns = np.linalg.norm(there + moved, axis=2).max(1) <= SAME * size
+        found = self.subgroup(np.flatnonzero(keeps | turns).tolist())
+        return replace(found, signs=tuple(np.where(keeps, 1, -1)[list(found.operations)].tolist()))
+
+    def normalizer(self) -> Normalizer:
+        """The isometries of space that keep the lattice of the cell and the operations, modulo that lattice.
+
+        Raises
+        ------
+        ValueError
+            The structure is not a crystal.
+
+        Examples
+        --------
+        >>> from ase.build import bulk
+        >>> from pyg_symbreak.detect import detect_symmetry
+        >>> s = detect_symmetry(bulk("CsCl", "cesiumchloride", a=4.1))
+        >>> s.order, s.normalizer()  # a shift by half the diagonal of the cell swaps Cs and Cl
+        (48, Normalizer(order=96, polar=0))
+        """
+        return euclidean_normalizer(self)
+
     @cached_property
     def larger(self) -> "Symmetry | None":
         """The largest group, larger than this one, whose operations miss by no more than 0.1 Å.
@@ -288,6 +392,23 @@ class Symmetry:
             f"{type(self).__name__}({kind}, order={self.order}, nodes={self.num_nodes}, "
             f"orbits={int(self.orbits.max()) + 1}, residual={self.residual:.1e}, symprec={self.symprec:g}{hint})"
         )
+
+
+def operations_group(group: PointGroup, elements: np.ndarray, permutations: np.ndarray) -> FiniteGroup:
+    """The abstract group of operations, of which no two agree in rotation and in the place of node 0.
+
+    Parameters
+    ----------
+    group : PointGroup
+    elements : int array [n]
+        Row of ``group.matrices`` that is the rotation of each operation.
+    permutations : int array [n, N]
+    """
+    codes = elements * permutations.shape[1] + permutations[:, 0]
+    order = np.argsort(codes)
+    products = group.table[np.ix_(elements, elements)] * permutations.shape[1]
+    products += permutations[:, permutations[:, 0]]
+    return FiniteGroup(order[np.searchsorted(codes[order], products)])
 
 
 def into_cell(vectors: np.ndarray, lattice: np.ndarray) -> np.ndarray:

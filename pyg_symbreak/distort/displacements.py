@@ -15,9 +15,16 @@ from ase.data import covalent_radii
 from scipy.linalg import expm, logm, null_space
 from torch_geometric.data import Data
 
-from pyg_symbreak.detect import SpaceGroup, Symmetry, detect_symmetry, symmetrize
+from pyg_symbreak.detect import (
+    SpaceGroup,
+    Symmetry,
+    detect_symmetry,
+    identify_space_group,
+    operations_group,
+    symmetrize,
+)
 from pyg_symbreak.distort.mulliken import mulliken_symbol
-from pyg_symbreak.distort.space_groups import WaveVectors, identify_space_group
+from pyg_symbreak.distort.wave_vectors import WaveVectors
 from pyg_symbreak.groups import FiniteGroup, PointGroup
 from pyg_symbreak.structures import neighbor_pairs, to_ase
 
@@ -128,14 +135,7 @@ class Displacements:
     @cached_property
     def abstract(self) -> FiniteGroup:
         """The operations as a group: each is a rotation and a permutation."""
-        rng = np.random.default_rng(0)  # an operation is known by a random code, a sum modulo 2**64
-        place = rng.integers(2**62, size=self.permutations.shape[1])
-        turn = rng.integers(2**62, size=len(self.group.matrices))
-        codes = self.permutations @ place + turn[self._elements]
-        order = np.argsort(codes)
-        rows = self.group.table[np.ix_(self._elements, self._elements)]
-        table = np.array([self.permutations[a][self.permutations] @ place for a in range(self.order)]) + turn[rows]
-        return FiniteGroup(order[np.searchsorted(codes, table, sorter=order)])
+        return operations_group(self.group, self._elements, self.permutations)
 
     @property
     def rows(self) -> int:

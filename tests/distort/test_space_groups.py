@@ -10,9 +10,8 @@ from ase.build import bulk, fcc100, fcc111, graphene, molecule
 from ase.spacegroup import crystal
 from scipy.spatial.transform import Rotation
 
-from pyg_symbreak.detect import detect_symmetry
+from pyg_symbreak.detect import detect_symmetry, identify_space_group
 from pyg_symbreak.distort import distortions
-from pyg_symbreak.distort.space_groups import identify_space_group
 
 
 def perovskite(size: tuple[int, int, int] = (2, 2, 2)) -> Atoms:
