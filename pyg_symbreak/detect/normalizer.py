@@ -40,8 +40,8 @@ class Normalizer:
     -----
     A translation t goes with the linear part Q if (1 - W) t = w(W) - Q w(Q⁻¹WQ) modulo the translations of S, for
     generators W of the point group; w(W) is the translation of the operation with the rotation W. The Smith normal
-    form of the left side gives all t; its zeros are the polar directions. *International Tables for Crystallography* A (2002),
-    chapter 15, lists the normalizers of primitive cells.
+    form of the left side gives all t; its zeros are the polar directions. Those of primitive cells are listed in
+    *International Tables for Crystallography* A (2002), chapter 15.
     """
 
     rotations: np.ndarray
