@@ -145,7 +145,8 @@ def symmetrize(target: Tensor, matrices: Tensor, permutations: Tensor) -> Tensor
             f"they have shapes {list(matrices.shape)} and {list(permutations.shape)}"
         )
     moved = torch.einsum("sde,ne->snd", matrices.to(target), target)
-    return target.new_zeros(n, d).index_add(0, permutations.flatten(), moved.reshape(-1, d)) / order
+    images = permutations.flatten().to(target.device)
+    return target.new_zeros(n, d).index_add(0, images, moved.reshape(-1, d)) / order
 
 
 def curie_residual(target: Tensor, matrices: Tensor, permutations: Tensor) -> Tensor:

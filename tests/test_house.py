@@ -124,6 +124,14 @@ def test_the_python_side_names_what_is_compiled():
         assert all((ROOT / "csrc" / file).is_file() for file in named), named
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "groups").glob("*.py")), ids=name_of)
+def test_group_theory_is_numpy(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not {name.split(".")[0] for name in names} & {"torch", "e3nn", "torch_geometric"}
+
+
 def test_the_front_door_maps_the_packages():
     rooms = {room(name) for name in NAMES if name != "pyg_symbreak" and not room(name).startswith("_")} - {"files"}
     missing = {name for name in rooms if f":mod:`~pyg_symbreak.{name}`" not in pyg_symbreak.__doc__}
