@@ -144,7 +144,7 @@ def retype(rng: np.random.Generator, attributes: dict[str, Any]) -> None:
         lambda: value[..., :-1] if value.dim() else value,
         lambda: value[:-1] if value.dim() else value,
         lambda: value.T if value.dim() == 2 else value,
-        lambda: torch.cat([value, value]),
+        lambda: torch.cat([value, value]) if value.dim() else value,
         lambda: value.to(torch.float16),
         lambda: value.to(torch.bfloat16),
         lambda: value.to(torch.complex64),

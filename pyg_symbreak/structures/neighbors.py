@@ -14,6 +14,8 @@ MAX_IMAGES = 1000
 """More images of the cell in one direction than this are those of a cell without volume."""
 MIN_BINS = 1000
 """Up to so many bins, and eight for each atom, space is searched by; going through empty ones takes the time."""
+MAX_BINS = 100_000
+"""With more bins the search makes wider ones; where that leaves less than one in a direction it ends the process."""
 MAX_PAIRS = 50_000_000
 """More pairs than this do not fit in the memory of a small machine."""
 
@@ -41,22 +43,25 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
     """
     box = atoms.cell.uncomplete(atoms.pbc).complete().array  # the vectors that are not periodic do not matter
     reach = max(cutoff, 1.0)  # the search takes seconds with a tiny cutoff
-    home = np.zeros((len(atoms), 3), dtype=np.int64)
     positions = atoms.positions - atoms.positions[:1]
-    if atoms.pbc.any():
-        home[:, atoms.pbc] = np.floor(np.linalg.solve(box.T, positions.T).T[:, atoms.pbc])
-        positions = positions - home @ box
-        extent = np.ptp(np.linalg.solve(box.T, positions.T), axis=1)
-        box[~atoms.pbc] *= 1 + extent[~atoms.pbc, None]  # a box much thinner than the slab takes forever
-    else:
+    if not atoms.pbc.any():
         reach = min(reach, 1.0 + 2 * float(np.ptp(positions, axis=0).sum()))  # no two atoms are farther apart
+    places = np.linalg.solve(box.T, positions.T).T
+    home = np.where(atoms.pbc, np.floor(places), 0).astype(np.int64)
+    positions = positions - home @ box
     _refuse_too_many(positions, box[atoms.pbc], reach)
-    if atoms.pbc.any() and (reach * np.linalg.norm(np.linalg.inv(box), axis=0)[atoms.pbc]).max() > MAX_IMAGES:
+    if (reach * np.linalg.norm(np.linalg.inv(box), axis=0)[atoms.pbc]).max(initial=0) > MAX_IMAGES:
         raise ValueError(
             f"the cell {box[atoms.pbc].tolist()} is too flat: within {reach:g} Å lie too many of its images"
         )
-    heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0) if atoms.pbc.any() else np.ptp(positions, axis=0)
-    while np.maximum(heights / reach, 1).prod() > max(MIN_BINS, 8 * len(atoms)):
+    for k in np.flatnonzero(~atoms.pbc):  # where it is empty the box is no longer than it must be
+        positions = positions - _excess(places[:, k], 2 * reach)[:, None] * box[k]
+    box[~atoms.pbc] *= 1 + np.ptp(np.linalg.solve(box.T, positions.T), axis=1)[~atoms.pbc, None]
+    heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0)
+    most = max(MIN_BINS, 8 * len(atoms))
+    while not _can_merge(heights, reach) or (
+        _bins(heights, reach).prod() > most and _visits(heights, 2 * reach) < _visits(heights, reach)
+    ):
         reach *= 2
     search = VesinNeighborList(cutoff=reach, full_list=True)
     i, j, shift, distance = search.compute(positions, box, atoms.pbc, quantities="ijSd")
@@ -66,6 +71,31 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
     shift = shift[near].astype(np.int64) + home[i] - home[j]
     order = np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], j, i))
     return i[order], j[order], shift[order]
+
+
+def _excess(places: np.ndarray, widest: float) -> np.ndarray:
+    """How far each place on a line moves down when gaps are cut to a width."""
+    order = np.argsort(places)
+    excess = np.zeros(len(places))
+    excess[order[1:]] = np.cumsum(np.maximum(np.diff(places[order]) - widest, 0))
+    return excess
+
+
+def _bins(heights: np.ndarray, reach: float) -> np.ndarray:
+    """Numbers of bins, none narrower than the reach, along the heights of a box."""
+    return np.maximum(heights // reach, 1)
+
+
+def _can_merge(heights: np.ndarray, reach: float) -> bool:
+    """Whether there are not too many bins, or merging them leaves some in each direction."""
+    bins = _bins(heights, reach)
+    return bins.prod() <= MAX_BINS or bins.min() * np.cbrt(MAX_BINS / bins.prod()) > 4
+
+
+def _visits(heights: np.ndarray, reach: float) -> float:
+    """Number of pairs of bins that the search goes through."""
+    bins = _bins(heights, reach)
+    return float((bins * (2 * np.ceil(reach * bins / heights) + 1)).prod())
 
 
 def _refuse_too_many(positions: np.ndarray, vectors: np.ndarray, reach: float) -> None:

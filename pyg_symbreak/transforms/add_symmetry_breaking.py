@@ -26,8 +26,17 @@ from pyg_symbreak.breaking import (
 )
 from pyg_symbreak.detect import GraphSymmetry, Symmetry, require_features, symmetry_of
 from pyg_symbreak.groups import PointGroup
+from pyg_symbreak.structures.conversion import described
 from pyg_symbreak.transforms.add_symmetry import AddSymmetry
-from pyg_symbreak.transforms.input import attach, device_of, generator_for, naming, require_data, require_free
+from pyg_symbreak.transforms.input import (
+    attach,
+    device_of,
+    generator_for,
+    naming,
+    node_features,
+    require_data,
+    require_free,
+)
 
 __all__ = ["AddSymmetryBreaking", "ObjectBatch"]
 
@@ -228,7 +237,10 @@ class ObjectBatch(Batch):
     @classmethod
     def of(cls, copies: list[Data], irreps: str) -> ObjectBatch:
         """The batch of the copies, whose common irreps, an attribute, stay one string."""
-        batch = cls.from_data_list(copies)
+        try:
+            batch = cls.from_data_list(copies)
+        except Exception as error:  # of any type: of what torch cannot concatenate, such as sparse vectors
+            raise ValueError(f"choose='all' makes a batch, which cannot hold {_not_batched(copies[0])}") from error
         batch[irreps] = copies[0][irreps]
         del batch._slice_dict[irreps]
         return batch
@@ -245,6 +257,16 @@ class ObjectBatch(Batch):
     def num_graphs(self) -> int:
         """The number of structures."""
         return int(self.batch[-1]) + 1
+
+
+def _not_batched(data: Data) -> str:
+    """Name and type of the attribute that PyG cannot concatenate."""
+    for key, value in data.to_dict().items():
+        try:
+            Batch.from_data_list([Data(**{key: value, "num_nodes": data.num_nodes})] * 2)
+        except Exception:  # as above
+            return f"data.{key}, which {described(value)}"
+    return "its attributes"
 
 
 def _breaking(breaking: Breaking | str, keep: str | PointGroup | None) -> Breaking:
@@ -274,7 +296,7 @@ def _like(rows: Tensor, data: Data) -> Tensor:
         return rows.to(device_of(data))
     if data.get("pos") is not None:
         return rows.to(data.pos)
-    x = data.get("x")
+    x = node_features(data)
     dtype = x.dtype if x is not None and x.is_floating_point() else torch.get_default_dtype()
     return rows.to(device_of(data), dtype)
 

@@ -90,11 +90,20 @@ def device_of(data: Data) -> torch.device:
     return torch.device("cpu")
 
 
+def node_features(data: Data) -> Tensor | None:
+    """``data.x`` if there is one; ValueError if it is no dense tensor [N, d]."""
+    x = data.get("x")
+    if x is not None and array_of(x, "data.x", "[N, d]").shape[:-1] != (data.num_nodes,):
+        raise ValueError(f"data.x has shape {list(x.shape)}; the {data.num_nodes} nodes need [{data.num_nodes}, d]")
+    return x
+
+
 def attach(data: Data, attr: str | None, rows: Tensor, irreps: str) -> Data:
     """Put rows under a name, or with None at the end of ``x``; their irreps beside them."""
     if attr is None:
         rows = rows.expand(data.num_nodes, -1)
-        data.x = rows if data.get("x") is None else torch.cat([data.x, rows.to(data.x)], dim=1)
+        x = node_features(data)
+        data.x = rows if x is None else torch.cat([x, rows.to(x)], dim=1)
     else:
         data[attr] = rows
     data[f"{attr or 'breaking'}_irreps"] = irreps

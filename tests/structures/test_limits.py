@@ -254,3 +254,35 @@ def test_numbers_of_no_element():
     atoms.info["object"] = object()
     with pytest.raises(ValueError, match="numbers"):
         from_ase(atoms)
+
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    "atoms",
+    [
+        Atoms("C2", [[0, 0, 0], [1, 1, 1.538e5]], cell=[2.8, 4.2, 20], pbc=[True, True, False]),
+        Atoms("C40", RNG.random((40, 3)) * [3, 3, 1e5], cell=[2.8, 4.2, 20], pbc=[True, True, False]),
+        Atoms("C40", RNG.random((40, 3)) * [3, 1e5, 50], cell=[2.8, 20, 20], pbc=[True, False, False]),
+        Atoms("C", cell=[1e5, 2, 2], pbc=True),
+        Atoms("C", cell=[[1e5, 0, 0], [9e4, 9e4, 0], [1, 1, 1.5]], pbc=True),
+        Atoms("C40", RNG.random((40, 3)) * 6 + np.eye(40, 3) * [1e5, 0, 1e5]),
+    ],
+)
+def test_empty_space_costs_nothing(atoms):
+    """The search went through it in small steps, took in as many atoms as it was wide, or ended the process."""
+    i, j, shift = neighbor_pairs(atoms, 3.0)
+    images = np.stack(np.meshgrid(*[np.arange(-k, k + 1) for k in 2 * atoms.pbc]), axis=-1).reshape(-1, 3)
+    vectors = atoms.positions - atoms.positions[:, None] + (images @ atoms.cell.array)[:, None, None]
+    near = np.linalg.norm(vectors, axis=-1) < 3
+    expected = [(a, b, *images[k]) for k, a, b in zip(*np.nonzero(near), strict=True) if a != b or images[k].any()]
+    assert list(zip(i, j, *shift.T, strict=True)) == sorted(expected)
+    assert expected or len(atoms) == 2
+
+
+def test_a_cluster_in_a_vast_box():
+    """Bins as few as the atoms were so wide that all atoms were in one."""
+    atoms = Atoms("H1500", RNG.random((1500, 3)) * 25, cell=[400, 500, 600], pbc=True)
+    vectors = atoms.positions[:, None] - atoms.positions
+    assert len(neighbor_pairs(atoms, 2.0)[0]) == (np.square(vectors).sum(axis=2) < 4).sum() - 1500

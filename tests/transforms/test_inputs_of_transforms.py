@@ -190,3 +190,42 @@ def test_a_batch_of_all_objects_comes_apart(tmp_path):
             assert torch.equal(data.breaking[0], row)
             assert data.breaking_irreps == "1x1o"
             assert data.num_nodes == 4
+
+
+ROWS = torch.ones(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("mark", ROWS[:, 0].to_sparse()),
+        ("edge_mark", ROWS.to_sparse(1)),
+        ("mark_index", ROWS.to_sparse()),
+        ("mark", {"inner": ROWS[:, 0].to_sparse()}),
+        ("mask_index", True),
+    ],
+)
+def test_attributes_that_no_batch_holds_are_named(name, value):
+    """torch raised errors of its own, an IndexError among them, of which none named the attribute."""
+    data = of("NH3")
+    data[name] = value
+    with pytest.raises(ValueError, match=rf"^H3N: choose='all' .* cannot hold data.{name}, which is"):
+        AddSymmetryBreaking("input", choose="all")(data)
+    assert AddSymmetryBreaking("input", choose=0)(data)[name] is data[name]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([[1.0]] * 6, r"data.x is \[\[1.0\]"),
+        (torch.ones(6, 2).to_sparse(), "data.x is of torch.float32, torch.sparse_coo"),
+        (torch.ones(6), r"data.x has shape \[6\]; the 6 nodes need \[6, d\]"),
+        (torch.ones(5, 2), r"data.x has shape \[5, 2\]"),
+    ],
+)
+@pytest.mark.parametrize("transform", [AddSymmetryBreaking("sympe", attr=None), OrbitIndividualization(attr=None)])
+def test_node_features_that_nothing_can_be_appended_to(value, message, transform):
+    graph = cycle()
+    graph.x = value
+    with pytest.raises(ValueError, match=message):
+        transform(graph)
