@@ -36,3 +36,15 @@ def orbits(permutations: ndarray, nodes: int) -> bytearray:
 
 def point_group_name(matrices: ndarray, tolerance: float) -> str:
     """Schoenflies symbol of a finite group [order, 3, 3], empty if the kinds of its elements are those of none."""
+
+def orthogonal(matrix: ndarray) -> tuple[bytearray, int, float]:
+    """The nearest orthogonal matrix [3, 3] of the same handedness, its determinant, and how far an entry is from it."""
+
+def place(
+    name: str, given: ndarray, standard: ndarray, turns: ndarray, steps: int, tolerance: float
+) -> tuple[bytearray, bytearray] | None:
+    """The rotation F with given = F·standard·Fᵀ that is nearest to 1, and which standard element each of the given is.
+
+    None if they are not, each once, the elements of the group. Rotations ``turns`` normalize the standard group;
+    ``steps``: its elements turn by multiples of 2π/steps about z, 0 for a polyhedral one.
+    """

@@ -159,7 +159,8 @@ class BreakingSet:
     def sample(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """Objects drawn independently and uniformly, float64 [n, irreps.dim]; continuous sets too."""
         if self._motions is not None:
-            return self.objects[torch.randint(len(self._motions), (n,), generator=generator)]
+            drawn = torch.randint(len(self._motions), (n,), generator=generator).numpy()
+            return torch.from_numpy(irreps_matrices(self.irreps, self._motions[drawn]) @ self._first)
         assert self._normalizer is not None
         seed = int(torch.randint(2**62, (), generator=generator))
         numbers = np.random.default_rng(seed)

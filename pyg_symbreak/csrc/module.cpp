@@ -13,6 +13,7 @@
 
 #include "graph.h"
 #include "molecule.h"
+#include "orientation.h"
 
 namespace {
 
@@ -148,13 +149,38 @@ PyObject* orbits(PyObject* args) {
     return bytes(first).release();
 }
 
+std::vector<Mat> matrices(PyObject* object) {
+    const Array<Mat> elements(object);
+    return {elements.data(), elements.data() + elements.size()};
+}
+
 PyObject* name(PyObject* args) {
-    PyObject* matrices;
+    PyObject* elements;
     double tolerance;
-    if (!PyArg_ParseTuple(args, "Od", &matrices, &tolerance)) throw PythonError{};
-    const Array<Mat> elements(matrices);
-    const std::vector<Mat> copied(elements.data(), elements.data() + elements.size());
-    return PyUnicode_FromString(point_group_name(copied, tolerance).c_str());
+    if (!PyArg_ParseTuple(args, "Od", &elements, &tolerance)) throw PythonError{};
+    return PyUnicode_FromString(point_group_name(matrices(elements), tolerance).c_str());
+}
+
+PyObject* placement(PyObject* args) {
+    const char* name;
+    PyObject *given, *standard, *turns;
+    Py_ssize_t steps;
+    double tolerance;
+    if (!PyArg_ParseTuple(args, "sOOOnd", &name, &given, &standard, &turns, &steps, &tolerance)) throw PythonError{};
+    Placement found;
+    if (!place(name, matrices(given), matrices(standard), matrices(turns), steps, tolerance, found)) Py_RETURN_NONE;
+    return PyTuple_Pack(2, bytes(&found.frame, 1).ptr, bytes(found.index).ptr);
+}
+
+PyObject* orthogonal(PyObject* args) {
+    PyObject* matrix;
+    if (!PyArg_ParseTuple(args, "O", &matrix)) throw PythonError{};
+    const Array<double> m(matrix);
+    m.require(9);
+    const Mat& given = *reinterpret_cast<const Mat*>(m.data());
+    const int sign = determinant(given) < 0 ? -1 : 1;
+    const Mat found = nearest_orthogonal(given, sign);
+    return Py_BuildValue("Nid", bytes(&found, 1).release(), sign, largest_difference(given, found));
 }
 
 std::tuple<Graph, bool, size_t> parse_graph(PyObject* args) {
@@ -225,6 +251,8 @@ PyMethodDef methods[] = {
     {"molecule", guarded<molecule>, METH_VARARGS, nullptr},
     {"molecule_levels", guarded<molecule_levels>, METH_VARARGS, nullptr},
     {"orbits", guarded<orbits>, METH_VARARGS, nullptr},
+    {"orthogonal", guarded<orthogonal>, METH_VARARGS, nullptr},
+    {"place", guarded<placement>, METH_VARARGS, nullptr},
     {"point_group_name", guarded<name>, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };

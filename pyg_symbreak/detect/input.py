@@ -16,7 +16,15 @@ from torch_geometric.data import Batch, Data
 
 from pyg_symbreak import _native
 from pyg_symbreak.groups import irreps_matrices
-from pyg_symbreak.structures import LONGEST, MIN_DISTANCE, array_of, bare_atoms, check_structure, occupancy_kinds
+from pyg_symbreak.structures import (
+    LONGEST,
+    MIN_DISTANCE,
+    StructureArrays,
+    array_of,
+    check_structure,
+    occupancy_kinds,
+    structure_arrays,
+)
 
 __all__ = ["Features", "Structure", "feature", "invariant_names", "number_rows", "read_structure", "require_features"]
 
@@ -83,32 +91,35 @@ def read_structure(x: Data | Atoms, features: Features, symprec: float) -> Struc
         raise TypeError(f"symprec must be a distance in Å or 'auto', got {symprec!r}")
     if not symprec > 0:
         raise ValueError(f"symprec must be a positive distance in Å, got {symprec}")
-    atoms = x if isinstance(x, Atoms) else bare_atoms(x)
-    periodic = int(atoms.pbc.sum())
+    found = (
+        StructureArrays(x.numbers, x.positions, x.cell.array, x.pbc) if isinstance(x, Atoms) else structure_arrays(x)
+    )
+    numbers, positions, cell, pbc = found
+    count, periodic = len(numbers), int(pbc.sum())
     if periodic == 1:
         raise ValueError(
-            f"pbc = {atoms.pbc.tolist()}: structures that are periodic in one direction only (rods) are not "
+            f"pbc = {pbc.tolist()}: structures that are periodic in one direction only (rods) are not "
             "supported; set all three to False to treat a fragment as a molecule"
         )
-    kinds, invariant = atoms.numbers, [feature(x, name, len(atoms)) for name in invariant_names(features)]
+    kinds, invariant = numbers, [feature(x, name, count) for name in invariant_names(features)]
     mixtures = occupancy_kinds(x) if isinstance(x, Atoms) else x.get("occupancy_kind")
     if mixtures is not None:
         invariant.append(np.asarray(mixtures))
     if invariant:
-        kinds = number_rows([kinds, *invariant], len(atoms))
+        kinds = number_rows([kinds, *invariant], count)
     structure = Structure(
-        np.ascontiguousarray(atoms.positions, dtype=np.float64),
-        atoms.cell.array,
-        atoms.pbc,
+        np.ascontiguousarray(positions, dtype=np.float64),
+        cell,
+        pbc,
         np.ascontiguousarray(kinds, dtype=np.int64),
-        _tensors(x, features, len(atoms)) if isinstance(features, Mapping) else (),
-        atoms.numbers,
+        _tensors(x, features, count) if isinstance(features, Mapping) else (),
+        numbers,
     )
     sound = (
         len(kinds) and structure.shortest >= MIN_DISTANCE and structure.reach + np.abs(structure.cell).max() <= LONGEST
     )  # of what is not finite neither holds
-    if periodic or not sound or atoms.numbers.min() < 0 or atoms.numbers.max() >= len(chemical_symbols):
-        check_structure(atoms)
+    if periodic or not sound or numbers.min() < 0 or numbers.max() >= len(chemical_symbols):
+        check_structure(found.atoms())
     _check_resolution(x, structure.reach, symprec)
     return structure
 

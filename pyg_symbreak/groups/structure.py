@@ -9,7 +9,7 @@ import numpy as np
 
 from .finite_group import FiniteGroup, Subgroup
 from .names import subgroup_labels
-from .orientation import TOLERANCE, orient, recognize
+from .orientation import TOLERANCE, place, recognize
 from .standard import standard
 
 __all__ = ["Structure", "SubgroupClass", "structure"]
@@ -50,7 +50,7 @@ class Structure:
             indices = members[0]
             elements = self.elements[list(indices)]
             name = recognize(elements, TOLERANCE)
-            plain.append((indices, name, orient(name, elements, TOLERANCE), len(members)))
+            plain.append((indices, name, place(name, elements, TOLERANCE)[0], len(members)))
         labels = subgroup_labels([(name, self.elements[list(indices)]) for indices, name, _, _ in plain])
         return [SubgroupClass(*p, label) for p, label in zip(plain, labels, strict=True)]
 

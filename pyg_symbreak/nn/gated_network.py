@@ -125,7 +125,7 @@ class GatedNetwork(nn.Module):
 
     def forward(self, data: Data) -> Tensor | tuple[Tensor, Tensor]:
         """Evaluate the network on a graph or a batch of graphs."""
-        missing = [key for key in ("x", "pos", "edge_index") if key not in data]
+        missing = [key for key in ("x", "pos", "edge_index") if data.get(key) is None]
         if missing:
             raise ValueError(f"data lacks {', '.join(missing)}: the network reads node features, positions and edges")
         dtype = self.edges.centers.dtype
@@ -138,7 +138,7 @@ class GatedNetwork(nn.Module):
         batch = data.batch
         source, target = data.edge_index[0], data.edge_index[1]
         edge_vec = data.pos.index_select(0, target) - data.pos.index_select(0, source)
-        if "edge_shift" in data:
+        if data.get("edge_shift") is not None:
             shift = data.edge_shift.to(edge_vec)
             if batch is None:
                 edge_vec = edge_vec + shift @ data.cell.view(3, 3)
@@ -169,7 +169,7 @@ class GatedNetwork(nn.Module):
 
     def _object(self, data: Data) -> Tensor | None:
         """The object and its powers with one row for each node, or None."""
-        breaking = data.breaking if "breaking" in data else None
+        breaking = data.get("breaking")
         if breaking is None and self.dim_breaking:
             raise ValueError(
                 f"data has no object breaking, the network irreps_breaking {self.irreps_breaking}: attach an object "
@@ -181,7 +181,7 @@ class GatedNetwork(nn.Module):
             raise ValueError(
                 "data has an object breaking but the network no irreps_breaking: give it the object's irreps"
             )
-        named = data.breaking_irreps if "breaking_irreps" in data else []
+        named = data.get("breaking_irreps", [])
         for irreps in {named} if isinstance(named, str) else set(named):
             if o3.Irreps(irreps).simplify() != o3.Irreps(self.irreps_breaking).simplify():
                 raise ValueError(

@@ -53,7 +53,7 @@ class Orbits:
     coset: Tensor | None = None
     members: Tensor | None = None
     member_offsets: Tensor | None = None
-    _tables: dict[object, tuple[Tensor, ...]] = field(default_factory=dict, init=False, repr=False)
+    _tables: dict[str, tuple[Tensor, ...]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def from_index(cls, node: Tensor, num_orbits: int | None = None) -> Orbits:
@@ -231,7 +231,7 @@ class Orbits:
             raise ValueError("the orbits have no group elements: build them with Orbits.from_group")
         method = resolve_method(method, self.node.device)
         kinds = tuple(dict.fromkeys(ir for _, ir in o3.Irreps(irreps).remove_zero_multiplicities()))
-        key = kinds, dtype, method
+        key = f"{kinds} {dtype} {method}"  # Dynamo of torch 2.7 reads no tuples as keys
         if key not in self._tables:
             means = self._coset_means(kinds)
             if method == "triton":

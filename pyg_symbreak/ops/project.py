@@ -15,6 +15,7 @@ from .orbits import Orbits
 __all__ = ["orbit_project"]
 
 
+@torch.compiler.assume_constant_result
 def layout(irreps: o3.Irreps | str) -> tuple[list[int], list[int], list[int]]:
     """Multiplicity, dimension and number of the distinct irrep of each term of some irreps."""
     terms = o3.Irreps(irreps).remove_zero_multiplicities()

@@ -15,7 +15,7 @@ with ``u`` the displacements [N, 3] in the parent's frame. :func:`apply_distorti
 from pyg_symbreak.files import read_structure
 
 from .checks import LONGEST, MIN_DISTANCE, check_structure, check_values, refuse_coincidence
-from .conversion import array_of, bare_atoms, from_ase, occupancy_kinds, to_ase
+from .conversion import StructureArrays, array_of, bare_atoms, from_ase, occupancy_kinds, structure_arrays, to_ase
 from .matching import Match, apply_distortion, irreps_to_strain, match_atoms, strain_to_irreps
 from .neighbors import neighbor_pairs
 
@@ -23,6 +23,7 @@ __all__ = [
     "LONGEST",
     "MIN_DISTANCE",
     "Match",
+    "StructureArrays",
     "apply_distortion",
     "array_of",
     "bare_atoms",
@@ -36,5 +37,6 @@ __all__ = [
     "read_structure",
     "refuse_coincidence",
     "strain_to_irreps",
+    "structure_arrays",
     "to_ase",
 ]

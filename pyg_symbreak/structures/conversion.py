@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from torch import Tensor
 from torch_geometric.data import Data
 
-__all__ = ["array_of", "bare_atoms", "from_ase", "occupancy_kinds", "to_ase"]
+__all__ = ["StructureArrays", "array_of", "bare_atoms", "from_ase", "occupancy_kinds", "structure_arrays", "to_ase"]
 
 OWN = frozenset({"numbers", "positions", "spacegroup_kinds"})
 """Arrays of Atoms that a Data has under other names."""
@@ -141,8 +141,26 @@ def _real_array(value: object, name: str, shape: str) -> np.ndarray:
     return array
 
 
+class StructureArrays(NamedTuple):
+    """Species [N], positions [N, 3] and cell [3, 3] in Å, and periodicity [3] of a structure."""
+
+    numbers: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray
+    pbc: np.ndarray
+
+    def atoms(self) -> Atoms:
+        """The same for ASE."""
+        return Atoms(self.numbers, self.positions, cell=self.cell, pbc=self.pbc)
+
+
 def bare_atoms(data: Data) -> Atoms:
     """Species, positions, cell and periodicity of a Data, and nothing else."""
+    return structure_arrays(data).atoms()
+
+
+def structure_arrays(data: Data) -> StructureArrays:
+    """The same as arrays."""
     if not isinstance(data, Data):
         raise TypeError(f"a structure is a Data or Atoms, got {type(data).__name__}")
     pos = data.get("pos")
@@ -170,11 +188,11 @@ def bare_atoms(data: Data) -> Atoms:
         pbc = _real_array(pbc, "data.pbc", "[1, 3], such as torch.tensor([[True, True, True]])")
         if pbc.size != 3:
             raise ValueError(f"data.pbc has shape {list(pbc.shape)}; one structure needs [1, 3]: take one of the batch")
-    return Atoms(
-        numbers=np.zeros(count, dtype=int) if z is None else z,
-        positions=positions.astype(np.float64),
-        cell=None if cell is None else cell.astype(np.float64).reshape(3, 3),
-        pbc=cell is not None if pbc is None else pbc.reshape(3).astype(bool),
+    return StructureArrays(
+        np.zeros(count, dtype=int) if z is None else z,
+        positions.astype(np.float64),
+        np.zeros((3, 3)) if cell is None else cell.astype(np.float64).reshape(3, 3),
+        np.full(3, cell is not None) if pbc is None else pbc.reshape(3).astype(bool),
     )
 
 
