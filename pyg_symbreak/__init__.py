@@ -26,6 +26,8 @@ The way of a structure through the packages:
     What a target keeps of the symmetry, and what an equivariant network can make of it.
 :mod:`~pyg_symbreak.dynamics`
     Energies of graphs, motion under them, and the charges that it conserves.
+:mod:`~pyg_symbreak.flows`
+    Densities that keep a symmetry exactly, and sample what breaks it.
 :mod:`~pyg_symbreak.datasets`
     Structures whose answer is less symmetric than they are.
 :mod:`~pyg_symbreak.training`

@@ -1,0 +1,29 @@
+"""Densities that keep a symmetry exactly, and sample what breaks it."""
+
+from .cell_complex import CellComplex, GaugeSums, exact_sums, square_lattice, triangular_lattice, wrap
+from .circular import circular_spline, spline_size
+from .flow import Flow, fit_action
+from .gauge_flow import GaugeFlow
+from .hybrid_monte_carlo import hybrid_monte_carlo
+from .importance import Estimate, autocorrelation, effective_sample_size, log_partition, metropolis, reweight
+
+__all__ = [
+    "CellComplex",
+    "Estimate",
+    "Flow",
+    "GaugeFlow",
+    "GaugeSums",
+    "autocorrelation",
+    "circular_spline",
+    "effective_sample_size",
+    "exact_sums",
+    "fit_action",
+    "hybrid_monte_carlo",
+    "log_partition",
+    "metropolis",
+    "reweight",
+    "spline_size",
+    "square_lattice",
+    "triangular_lattice",
+    "wrap",
+]
