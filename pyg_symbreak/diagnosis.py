@@ -406,6 +406,7 @@ def describe_symmetry(symmetry: Symmetry) -> dict[str, Any]:
     out = describe_group(symmetry.group) | {"operations": finite_or_none(symmetry.order)}
     for key, kind in (("space_group", symmetry.space_group), ("layer_group", symmetry.layer_group)):
         out[key] = None if kind is None else {"symbol": kind.symbol, "number": kind.number}
+    out["line_group"] = symmetry.line_group
     return out | {"symprec": symmetry.symprec, "residual": symmetry.residual}
 
 
@@ -439,4 +440,4 @@ def _space_group(symmetry: Symmetry) -> str:
     for kind, name in ((symmetry.space_group, "space"), (symmetry.layer_group, "layer")):
         if kind is not None:
             return f", {name} group {kind.symbol} ({kind.number})"
-    return ""
+    return f", line group {symmetry.line_group}" if symmetry.line_group else ""

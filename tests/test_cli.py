@@ -8,7 +8,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk, molecule, nanotube
 from ase.io import read, write
 from typer.testing import CliRunner
 
@@ -333,6 +333,11 @@ def test_inspect_features_and_periodic_directions(tmp_path):
     write(tmp_path / "POSCAR", layer)
     report = json.loads(run("inspect", tmp_path / "POSCAR", "--pbc", "TTF", "--symprec", "0.01", "--json").stdout)
     assert report["symmetry"]["layer_group"]["number"] == 80
+    tube = nanotube(4, 0, vacuum=5)
+    write(tmp_path / "tube.vasp", tube)
+    report = json.loads(run("inspect", tmp_path / "tube.vasp", "--pbc", "FFT", "--json").stdout)
+    assert (report["symmetry"]["line_group"], report["symmetry"]["schoenflies"]) == ("L8_4/mcm", "D8h")
+    assert "L8_4/mcm" in run("inspect", tmp_path / "tube.vasp", "--pbc", "FFT").stdout
     bad = run("inspect", tmp_path / "POSCAR", "--pbc", "slab")
     assert bad.exit_code == 2
     assert "three letters T or F" in bad.stderr

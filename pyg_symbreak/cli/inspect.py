@@ -66,6 +66,7 @@ def show(report: dict[str, Any]) -> None:
         ("Point group", title(symmetry)),
         ("Space group", numbered(symmetry["space_group"])),
         ("Layer group", numbered(symmetry["layer_group"])),
+        ("Line group", symmetry["line_group"]),
         ("Operations", symmetry["operations"] if symmetry["operations"] != symmetry["order"] else None),
         ("Tolerance", f"{symmetry['symprec']:.3g} Å; the operations miss by at most {symmetry['residual']:.1e} Å"),
         ("Nearby", _nearby(report["larger"])),

@@ -1,11 +1,11 @@
-"""Symmetry of crystals and slabs: the operations come from moyo, everything else about them from here."""
+"""Symmetry of crystals, slabs and rods: the operations of the first two come from moyo, everything else from here."""
 
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, cached_property
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import moyopy
 import numpy as np
@@ -13,6 +13,7 @@ from ase import Atoms
 from scipy.spatial import cKDTree
 
 from pyg_symbreak.detect.input import Structure
+from pyg_symbreak.detect.rod import RodOperations, line_group
 from pyg_symbreak.detect.symmetry import Operations, SpaceGroup, Supercell, Symmetry, into_cell
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.structures import neighbor_pairs
@@ -37,17 +38,29 @@ STEP = 2**0.5
 """Ratio of successive tolerances that moyo is asked with; they are powers of it, whatever ours is."""
 
 
-def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
-    """Space group of a crystal, or layer group of a slab, modulo the lattice of the given cell.
+class Proposal(NamedTuple):
+    """Operations in coordinates along the cell, rotations [n, 3, 3] and shifts [n, 3], found at a tolerance, Å.
 
-    It is the largest one that moyo proposes, at any tolerance up to a multiple of `symprec`, of which no operation
+    ``number`` is that of the type of space or layer groups, 0 for rods.
+    """
+
+    rotations: np.ndarray
+    shifts: np.ndarray
+    number: int
+    tolerance: float
+
+
+def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
+    """Space group of a crystal, layer group of a slab, or line group of a rod, modulo the lattice of the given cell.
+
+    It is the largest one that is proposed, at any tolerance up to a multiple of `symprec`, of which no operation
     misses by more than `symprec`.
 
     Raises
     ------
     ValueError
-        The cell is thinner than the tolerance allows, the tolerance is larger than distances between atoms allow, or
-        no set of operations that fit within `symprec` is found.
+        The cell is thinner than the tolerance allows, the tolerance is larger than distances between atoms allow, the
+        atoms of a rod are on its axis, or no set of operations that fit within `symprec` is found.
     """
     crystal = Crystal(structure)
     largest = crystal.largest_tolerance(symprec)
@@ -56,11 +69,11 @@ def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
     for tolerance in _tolerances(largest):
         if tolerance < 1e-3 * symprec or (best is not None and tolerance < best.residual):
             break
-        dataset = crystal.moyo(tolerance)
-        kind = None if dataset is None else (dataset.number, dataset.operations.num_operations)
+        proposal = crystal.propose(tolerance)
+        kind = None if proposal is None else (proposal.number, len(proposal.rotations))
         if kind == before is not None and kind != (1, 1):
             break  # nothing changes from here down to the residual, which is far below
-        found = None if dataset is None else crystal.symmetry(dataset, symprec)
+        found = None if proposal is None else crystal.symmetry(proposal, symprec)
         before = None
         if found is None or found.residual > symprec:
             continue
@@ -88,10 +101,10 @@ def crystal_levels(structure: Structure, limit: float) -> list[Symmetry]:
     for tolerance in _tolerances(crystal.largest_tolerance(limit)):
         if tolerance < 1e-5 * limit:
             break
-        proposal = crystal.proposal(tolerance, limit)
-        if proposal is not None and proposal.residual <= limit:
-            low = max(proposal.residual, tolerance / ABOVE if proposal.residual > tolerance / SAFE else 0.0)
-            found.append(replace(proposal, symprec=low))
+        level = crystal.found_at(tolerance, limit)
+        if level is not None and level.residual <= limit:
+            low = max(level.residual, tolerance / ABOVE if level.residual > tolerance / SAFE else 0.0)
+            found.append(replace(level, symprec=low))
     levels: list[Symmetry] = []
     for level in sorted(found, key=lambda s: (s.symprec, -s.order)):
         if (
@@ -114,18 +127,18 @@ def _tolerances(largest: float) -> Iterator[float]:
         power -= 1
 
 
-def _kind(symmetry: Symmetry) -> SpaceGroup | None:
-    return symmetry.space_group or symmetry.layer_group
+def _kind(symmetry: Symmetry) -> SpaceGroup | str | None:
+    return symmetry.space_group or symmetry.layer_group or symmetry.line_group
 
 
 class Crystal:
-    """A crystal or slab in coordinates along the vectors of its cell, and the groups that moyo proposes for it."""
+    """A crystal, slab or rod in coordinates along the vectors of its cell, and the groups proposed for it."""
 
     def __init__(self, structure: Structure) -> None:
         self.structure = structure
         self.cell, self.origin = _lattice_of(structure)
-        self.is_slab = not structure.pbc.all()
         self.periodic = int(structure.pbc.sum())
+        self.is_slab, self.is_rod = self.periodic == 2, self.periodic == 1
         self.fractional = (structure.positions - self.origin) @ np.linalg.inv(self.cell)
         self._numbers = (structure.kinds + 1).tolist()
 
@@ -140,6 +153,11 @@ class Crystal:
         thickness = self._thickness
         if thickness <= 4 * symprec:
             raise ValueError(f"the cell is {thickness:.2g} Å thin, too thin for symprec = {symprec:g} Å")
+        if self.is_rod and self._across.max() <= symprec:
+            raise ValueError(
+                "all atoms are on the axis along which the structure is periodic, so that its symmetry is continuous, "
+                "which is not supported; set pbc to False to treat a fragment as a molecule"
+            )
         shortest = _shortest_distance(self.structure, SAFE * ABOVE * symprec)
         if shortest <= 2 * symprec:
             raise ValueError(
@@ -156,25 +174,26 @@ class Crystal:
     def _thickness(self) -> float:
         return float(1 / np.linalg.norm(np.linalg.inv(self.cell), axis=0).max())
 
-    def proposal(self, tolerance: float, symprec: float) -> Symmetry | None:
-        """The group that moyo finds at a tolerance, None if there is none."""
-        dataset = self.moyo(tolerance)
-        return None if dataset is None else self.symmetry(dataset, symprec)
+    @property
+    def _across(self) -> np.ndarray:
+        """Distances of the atoms of a rod from its axis, Å."""
+        return np.linalg.norm(self.fractional[:, 1:] @ self.cell[1:], axis=1)
 
-    def symmetry(self, dataset: moyopy.MoyoDataset | moyopy.MoyoLayerDataset, symprec: float) -> Symmetry | None:
-        """The group that moyo has found, None if its operations do not permute the atoms.
+    def found_at(self, tolerance: float, symprec: float) -> Symmetry | None:
+        """The group that is proposed at a tolerance, None if there is none."""
+        proposal = self.propose(tolerance)
+        return None if proposal is None else self.symmetry(proposal, symprec)
+
+    def symmetry(self, proposal: Proposal, symprec: float) -> Symmetry | None:
+        """The group that is proposed, None if its operations do not permute the atoms.
 
         Of tensors, the largest group that keeps them within `symprec`.
         """
-        operations = dataset.operations
-        rotations = np.array(operations.rotations, dtype=np.int64)
-        shifts = np.array(operations.translations)
-        if self.is_slab:
-            shifts[:, 2] = 0.0  # heights are measured from their mean
-        kind = SpaceGroup(dataset.number, _symbol(dataset.number, self.is_slab))
-        found = self._group(rotations, shifts, kind)
-        if found is not None and not self.is_slab and len(found.cosets.rotations) < _point_order(dataset.number):
-            found = self._with_type(found, dataset.symprec, symprec)
+        number = proposal.number
+        kind = None if self.is_rod else SpaceGroup(number, _symbol(number, self.is_slab))
+        found = self._group(proposal.rotations, proposal.shifts, kind)
+        if found is not None and self.periodic == 3 and len(found.cosets.rotations) < _point_order(number):
+            found = self._with_type(found, proposal.tolerance, symprec)
         return self._with_tensors(found, symprec) if found is not None and self.structure.tensors else found
 
     def _with_type(self, found: Symmetry, tolerance: float, symprec: float) -> Symmetry | None:
@@ -186,38 +205,52 @@ class Crystal:
         chosen = np.unique(found.supercell.first_images())
         positions = (self.structure.positions - found.supercell.deviations)[chosen]
         primitive = Crystal(Structure(positions, cell, self.structure.pbc, self.structure.kinds[chosen]))
-        whole = primitive.proposal(tolerance, symprec)
+        whole = primitive.found_at(tolerance, symprec)
         if whole is None:
             return None
         residual = max(found.residual, whole.residual)
         return replace(found, symprec=residual, largest_residual=residual, space_group=whole.space_group)
 
-    def moyo(self, tolerance: float) -> moyopy.MoyoDataset | moyopy.MoyoLayerDataset | None:
-        """What moyo finds; None where it fails."""
+    def propose(self, tolerance: float) -> Proposal | None:
+        """What moyo finds, or for rods their own search; None where it fails."""
+        if self.is_rod:
+            group = self._rod.group(tolerance)
+            return None if group is None else Proposal(*group, 0, tolerance)
         cell, fractional = self.cell, self.fractional
         read = moyopy.MoyoLayerDataset if self.is_slab else moyopy.MoyoDataset
         if self.is_slab:  # moyo wants the plane to be xy, and the atoms in one piece between 0 and 1
             cell = np.linalg.qr(cell.T)[1].T
             fractional = fractional + np.array([0.0, 0.0, 0.5])
         try:
-            return read(moyopy.Cell(cell.tolist(), (fractional % 1.0).tolist(), self._numbers), symprec=tolerance)
+            dataset = read(moyopy.Cell(cell.tolist(), (fractional % 1.0).tolist(), self._numbers), symprec=tolerance)
         except ValueError:
             return None
+        shifts = np.array(dataset.operations.translations)
+        if self.is_slab:
+            shifts[:, 2] = 0.0  # heights are measured from their mean
+        rotations = np.array(dataset.operations.rotations, dtype=np.int64)
+        return Proposal(rotations, shifts, dataset.number, dataset.symprec)
 
-    def _group(self, integer: np.ndarray, shifts: np.ndarray, kind: SpaceGroup) -> Symmetry | None:
+    @cached_property
+    def _rod(self) -> RodOperations:
+        across = self.fractional[:, 1:] * np.linalg.norm(self.cell[1:], axis=1)
+        reach = min(0.5, _shortest_distance(self.structure, 2.0) / 4)
+        period = float(np.linalg.norm(self.cell[0]))
+        return RodOperations(across, self.fractional[:, 0], period, self.structure.kinds, reach)
+
+    def _group(self, integer: np.ndarray, shifts: np.ndarray, kind: SpaceGroup | None) -> Symmetry | None:
         """The group of the operations (W, w): f -> W f + w, None if some of them does not permute the atoms.
 
         It is the product of one operation for each W and the pure translations, and these are products of powers of a
         few, so that only few are matched atom by atom.
         """
-        base = 2 * np.abs(integer).max() + 1
-        first = np.unique(integer.reshape(-1, 9) @ base ** np.arange(9), return_index=True)[1]
-        is_identity = (integer == np.eye(3, dtype=np.int64)).all((1, 2))
+        first = _first_of_each(integer)
+        is_identity = (integer == np.eye(3)).all((1, 2))
         leaders = np.sort(first[~is_identity[first]])
         pure = shifts[is_identity]
         if (len(leaders) + 1) * len(pure) != len(integer):
             return None
-        integer = np.concatenate([np.eye(3, dtype=np.int64)[None], integer[leaders]])
+        integer = np.concatenate([np.eye(3, dtype=integer.dtype)[None], integer[leaders]])
         shifts = np.concatenate([np.zeros((1, 3)), shifts[leaders]])
         metric_cell = _symmetrized_cell(self.cell, integer)
         tree = _Tree(self.fractional, self.structure.kinds, metric_cell)
@@ -237,6 +270,7 @@ class Crystal:
             largest_residual=residual,
             space_group=None if self.is_slab else kind,
             layer_group=kind if self.is_slab else None,
+            line_group=line_group(integer, shifts[:, 0], supercell.size) if self.is_rod else None,
             supercell=supercell,
         )
 
@@ -281,15 +315,14 @@ class Crystal:
     def _with_tensors(self, found: Symmetry, symprec: float) -> Symmetry | None:
         """The operations that keep tensors: the largest group of them up to some residual, at most symprec."""
         rotations, permutations = found.rotations.numpy(), found.permutations.numpy()
-        misses, integer = self.structure.misses(rotations, permutations), _integer_matrices(self.cell, rotations)
+        misses, integer = self.structure.misses(rotations, permutations), self._coordinate_matrices(rotations)
         for limit in np.unique(misses[misses <= symprec])[::-1]:
             chosen = np.flatnonzero(misses <= limit)
             if _is_group(integer[chosen], permutations[chosen]):
                 break
-        kind = _kind(found)
-        assert kind is not None
+        kind = found.space_group or found.layer_group
         shifts = self._shifts(integer, rotations, found.translations.numpy())
-        kept = self._group(integer[chosen].astype(np.int64), shifts[chosen], kind)
+        kept = self._group(integer[chosen], shifts[chosen], kind)
         if kept is None:
             return None
         misses = self.structure.misses(kept.rotations.numpy(), kept.permutations.numpy())
@@ -301,6 +334,17 @@ class Crystal:
         center = self.cell[: self.periodic].sum(0) / 2
         moved = translations - self.origin + rotations @ (self.origin + center)
         return moved @ np.linalg.inv(self.cell) - self._center @ integer.swapaxes(1, 2)
+
+    def _coordinate_matrices(self, rotations: np.ndarray) -> np.ndarray:
+        """Rotations [n, 3, 3] of coordinates along the cell, from the Cartesian ones: integers but for rods."""
+        matrices = np.linalg.inv(self.cell).T @ rotations @ self.cell.T
+        if self.is_rod:
+            return np.where(np.abs(matrices - np.round(matrices)) < 1e-9, np.round(matrices), matrices)
+        return np.round(matrices).astype(np.int64)
+
+    def symmetric_cell(self, rotations: np.ndarray) -> np.ndarray:
+        """Cell [3, 3] nearest to the given one that the rotations leave as it is, Å."""
+        return _symmetrized_cell(self.cell, self._coordinate_matrices(rotations))
 
     def refitted(self, symmetry: Symmetry) -> tuple[float, np.ndarray, np.ndarray]:
         """What a known group misses by in this structure.
@@ -316,7 +360,7 @@ class Crystal:
         """
         assert symmetry.supercell is not None
         rotations, known, permutations = symmetry.cosets
-        integer = _integer_matrices(self.cell, rotations)
+        integer = self._coordinate_matrices(rotations)
         metric_cell = _symmetrized_cell(self.cell, integer)
         shifts = self._shifts(integer, rotations, known)
         moves = symmetry.supercell.vectors @ np.linalg.inv(self.cell)
@@ -445,11 +489,11 @@ def symmetrize_lattice(
     structure: Structure, symmetry: Symmetry, positions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Positions [N, 3] and cell [3, 3] after straining positions and cell to the nearest symmetric lattice."""
-    cell, origin = _lattice_of(structure)
-    symmetric = _symmetrized_cell(cell, _integer_matrices(cell, symmetry.cosets.rotations))
+    crystal = Crystal(structure)
+    symmetric = crystal.symmetric_cell(symmetry.cosets.rotations)
     new_cell = structure.cell.copy()
     new_cell[structure.pbc] = symmetric[: structure.pbc.sum()]
-    return (positions - origin) @ np.linalg.inv(cell) @ symmetric + origin, new_cell
+    return (positions - crystal.origin) @ np.linalg.inv(crystal.cell) @ symmetric + crystal.origin, new_cell
 
 
 def symmetric_lattice(structure: Structure, symmetry: Symmetry) -> np.ndarray:
@@ -457,16 +501,27 @@ def symmetric_lattice(structure: Structure, symmetry: Symmetry) -> np.ndarray:
     return symmetrize_lattice(structure, symmetry, structure.positions)[1][structure.pbc]
 
 
-def _integer_matrices(cell: np.ndarray, rotations: np.ndarray) -> np.ndarray:
-    """Rotations [n, 3, 3] of fractional coordinates (columns), from the Cartesian ones."""
-    return np.round(np.linalg.inv(cell).T @ rotations @ cell.T)
+def _first_of_each(matrices: np.ndarray) -> np.ndarray:
+    """Rows of matrices [n, 3, 3] that are the first of their kind."""
+    flat = matrices.reshape(-1, 9)
+    if matrices.dtype != np.int64:
+        return np.unique(np.round(flat, 6) + 0.0, axis=0, return_index=True)[1]
+    base = 2 * np.abs(matrices).max() + 1
+    return np.unique(flat @ base ** np.arange(9), return_index=True)[1]
 
 
 def _lattice_of(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
-    """Cell [3, 3] and origin [3]; of a slab, the third vector is a long normal."""
+    """Cell [3, 3] and origin [3]; of a slab, the third vector is a long normal, of a rod, two are."""
     pbc = structure.pbc
     if pbc.all():
         return structure.cell, np.zeros(3)
+    if pbc.sum() == 1:
+        (axis,) = structure.cell[pbc]
+        frame = np.linalg.svd(axis[None])[2]
+        frame[2] *= np.sign(np.linalg.det(np.vstack([axis, frame[1:]])))
+        across = structure.positions @ frame[1:].T
+        length = 2 * np.ptp(across, axis=0).max() + 10.0
+        return np.vstack([axis, length * frame[1:]]), across.mean(0) @ frame[1:]
     plane = structure.cell[pbc]
     normal = np.cross(*plane)
     normal /= np.linalg.norm(normal)
@@ -479,7 +534,7 @@ def _is_group(integer: np.ndarray, permutations: np.ndarray) -> bool:
     """Whether operations, some of a group and the identity first, generate no others."""
 
     def keys(w: np.ndarray, p: np.ndarray) -> list[bytes]:
-        return [row.tobytes() for row in np.concatenate([w.reshape(len(w), 9).astype(np.int64), p], axis=1)]
+        return [row.tobytes() for row in np.concatenate([np.round(w.reshape(len(w), 9), 6) + 0, p], axis=1)]
 
     index = {key: i for i, key in enumerate(keys(integer, permutations))}
     reached = np.arange(len(integer)) == 0

@@ -44,14 +44,14 @@ CONFIDENCE = 0.9999
 def detect_symmetry(
     x: Data | Atoms, symprec: float | Literal["auto"] = 1e-3, *, features: Features = ()
 ) -> Symmetry | GraphSymmetry:
-    """Detect the symmetry of a molecule, a crystal, a slab, or a graph without positions.
+    """Detect the symmetry of a molecule, a crystal, a slab, a rod, or a graph without positions.
 
     Parameters
     ----------
     x : Data or ase.Atoms
-        Periodic in no direction (a molecule), in three (a crystal), or in two (a slab). A Data has ``pos`` [N, 3]
-        Å and may have ``z`` [N] (without it all nodes are alike), ``cell`` [1, 3, 3] Å and ``pbc`` [1, 3]. Without
-        ``pos`` it is a graph, and its automorphisms are found: permutations that carry each arc of
+        Periodic in no direction (a molecule), in three (a crystal), two (a slab) or one (a rod). A Data has ``pos``
+        [N, 3] Å and may have ``z`` [N] (without it all nodes are alike), ``cell`` [1, 3, 3] Å and ``pbc`` [1, 3].
+        Without ``pos`` it is a graph, and its automorphisms are found: permutations that carry each arc of
         ``edge_index`` to an arc, whether or not all have their reverse; parallel arcs count.
     symprec : float or "auto"
         Tolerance, Å: every operation of the result, as an exact member of an exact group, carries each atom (in a
@@ -74,8 +74,8 @@ def detect_symmetry(
     Raises
     ------
     ValueError
-        x is not a structure (no atoms, not finite, coincident atoms, a periodic cell without volume), is periodic
-        in one direction only, lacks a feature, or is too coarse or too close-packed for `symprec`; features that
+        x is not a structure (no atoms, not finite, coincident atoms, a periodic cell without volume), is a rod with
+        all atoms on its axis, lacks a feature, or is too coarse or too close-packed for `symprec`; features that
         are not invariant have other irreps than said, or leave finitely many operations of atoms on a line.
     TypeError
         x is neither a Data nor an Atoms, or is a batch.
@@ -257,6 +257,9 @@ def _atoms_deviation(structure: Structure, level: Symmetry) -> _Deviation:
     free = tensors + 3 * count - (fixed * turn).mean() / translations - (3 - turn.mean())
     if not structure.pbc.any():
         free -= 3 - (np.linalg.det(rotations) * turn).mean()
+    if structure.pbc.sum() == 1:  # it may be turned about its axis
+        (axis,) = structure.cell[structure.pbc]
+        free -= 1 - (np.linalg.det(rotations) * (rotations @ axis @ axis)).mean() / (axis @ axis)
     freedom = max(round(free), 0)
     return _Deviation(square, freedom, not is_local and square <= freedom * SMALL**2)
 

@@ -96,11 +96,6 @@ def read_structure(x: Data | Atoms, features: Features, symprec: float) -> Struc
     )
     numbers, positions, cell, pbc = found
     count, periodic = len(numbers), int(pbc.sum())
-    if periodic == 1:
-        raise ValueError(
-            f"pbc = {pbc.tolist()}: structures that are periodic in one direction only (rods) are not "
-            "supported; set all three to False to treat a fragment as a molecule"
-        )
     kinds, invariant = numbers, [feature(x, name, count) for name in invariant_names(features)]
     mixtures = occupancy_kinds(x) if isinstance(x, Atoms) else x.get("occupancy_kind")
     if mixtures is not None:

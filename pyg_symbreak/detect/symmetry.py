@@ -128,6 +128,9 @@ class Symmetry:
         Of a crystal: its space-group type, also where the shape of a supercell leaves less of it.
     layer_group : SpaceGroup, optional
         Of a slab (two periodic directions): its layer-group type.
+    line_group : str, optional
+        Of a rod (one periodic direction), a nanotube or a polymer: the symbol of its line group, ``"L8_4/mcm"`` for a
+        screw axis of order 8 with mirrors and glide planes; see Damnjanović & Milošević, Line Groups in Physics.
     continuous : PointGroup, optional
         Of linear molecules and single atoms: the group, which has no end of operations. Those listed here are
         one for each distinct permutation of the nodes.
@@ -144,6 +147,7 @@ class Symmetry:
     plateau: tuple[float, float] | None = None
     space_group: SpaceGroup | None = None
     layer_group: SpaceGroup | None = None
+    line_group: str | None = None
     continuous: PointGroup | None = None
     kernel: PointGroup | None = None
     supercell: Supercell | None = None
@@ -384,6 +388,8 @@ class Symmetry:
         kind = self.group.schoenflies
         for number, symbol in filter(None, [self.space_group or self.layer_group]):
             kind = f"{kind}, {'space' if self.space_group else 'layer'} group {symbol} ({number})"
+        if self.line_group:
+            kind = f"{kind}, line group {self.line_group}"
         hint = ""
         if self.larger is not None:
             name = self.larger.group.schoenflies

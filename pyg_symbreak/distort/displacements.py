@@ -432,8 +432,15 @@ def structure_symmetry(x: Data | Atoms, symprec: float | Literal["auto"], featur
     Raises
     ------
     ValueError, TypeError
-        As :func:`pyg_symbreak.detect.detect_symmetry` and :func:`held_atoms`; x is a graph without positions.
+        As :func:`pyg_symbreak.detect.detect_symmetry` and :func:`held_atoms`; x is a graph without positions, or
+        periodic in one direction only.
     """
+    pbc = x.pbc if isinstance(x, Atoms) else x.get("pbc")
+    if pbc is not None and pbc.sum() == 1:
+        raise ValueError(
+            "distortions of structures that are periodic in one direction only (rods) are not supported: give the cell "
+            "two more vectors, of vacuum, and set pbc to True"
+        )
     if isinstance(x, Atoms) and (held := held_atoms(x)).any():
         name = "held by FixAtoms"
         features = {**features, name: "0e"} if isinstance(features, Mapping) else (*features, name)

@@ -4,7 +4,7 @@ import networkx as nx
 import numpy as np
 import torch
 from ase import Atoms
-from ase.build import bulk, fcc111, graphene, molecule
+from ase.build import bulk, fcc111, graphene, molecule, nanotube
 from ase.spacegroup import crystal
 from scipy.spatial.transform import Rotation
 from torch_geometric.data import Data
@@ -77,6 +77,15 @@ def triclinic() -> Atoms:
     return Atoms("CNOCH", numbers.random((5, 3)) * 5, cell=6 * np.eye(3) + numbers.normal(size=(3, 3)), pbc=True)
 
 
+def helix() -> Atoms:
+    """Seven residues of two kinds of atoms in two turns, in general position: a screw axis 7_2."""
+    steps = np.arange(7)
+    angles = 4 * np.pi * steps / 7
+    inner = np.stack([2 * np.cos(angles), 2 * np.sin(angles), 1.4 * steps], 1)
+    outer = np.stack([3 * np.cos(angles + 0.4), 3 * np.sin(angles + 0.4), 1.4 * steps + 0.5], 1)
+    return Atoms("C7O7", np.concatenate([inner, outer]), cell=[0, 0, 9.8], pbc=[False, False, True])
+
+
 def layer() -> Atoms:
     atoms = graphene(vacuum=5)
     atoms.pbc = [True, True, False]
@@ -117,6 +126,8 @@ CRYSTALS = {
     "supercell": (lambda: quartz().repeat((1, 1, 2)), 12),
     "slab": (lambda: fcc111("Al", (2, 2, 3), vacuum=8), 48),
     "graphene": (layer, 24),
+    "nanotube": (lambda: nanotube(4, 0), 32),
+    "helix": (helix, 7),
 }
 """With the number of operations modulo the lattice of the cell."""
 

@@ -310,11 +310,6 @@ def test_slabs(slab, number, order, name):
         assert misfit(complete, found) < 1e-8
 
 
-def test_rods_are_refused():
-    with pytest.raises(ValueError, match="rods"):
-        detect_symmetry(Atoms("C", cell=[2, 9, 9], pbc=[True, False, False]))
-
-
 def test_broken_cells_are_refused():
     with pytest.raises(ValueError, match="volume"):
         detect_symmetry(Atoms("C", cell=[[1, 0, 0], [0, 1, 0], [1, 1, 0]], pbc=True))

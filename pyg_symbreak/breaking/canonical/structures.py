@@ -43,8 +43,8 @@ DIRECTION = np.array([0.8147236863931789, 0.5463472918371625, -0.194612039582715
 PHASES = np.array([0.1379, 0.4142, 0.2361])
 MIXING = np.array([[0.8312, 0.4117, -0.2935], [-0.3728, 1.1246, 0.5361], [0.1943, -0.6172, 0.9724]])
 """Numbers without relations: those that make the generic functions generic."""
-PERIODS = np.array([1.0, 1.0, 0.3183])
-"""Of a slab, periods of the function in the two vectors of its lattice and in the third, along which it has none."""
+PERIODS = {3: 1.0, 2: np.array([1.0, 1.0, 0.3183]), 1: np.array([1.0, 0.3183, 0.3183])}
+"""By the number of lattice vectors: periods of the function along them and, of slabs and rods, across them."""
 DECAY = 0.7
 """Ratio of the Fourier coefficients of :func:`periodic_function`, of one order and the one before."""
 
@@ -207,7 +207,7 @@ def _frames(q: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return frames, np.tile(np.sqrt((offset**2).mean(1))[i], 2)
 
 
-# ---------------------------------------------------------------------- crystals and slabs
+# ---------------------------------------------------------------------- crystals, slabs and rods
 
 
 def _crystal_frame(
@@ -217,7 +217,7 @@ def _crystal_frame(
 
     A setting is a shortest basis of the lattice and an atom of the rarest kind at the origin, one of each orbit.
     """
-    bases = _shortest_bases(atoms)
+    bases = _rod_bases(atoms, kinds) if atoms.pbc.sum() == 1 else _shortest_bases(atoms)
     rarest = _rarest([kinds])
     _, first = np.unique(symmetry.orbits.numpy()[rarest], return_index=True)
     origins = rarest[np.sort(first)]
@@ -242,8 +242,24 @@ def _periodic(atoms: Atoms) -> np.ndarray:
 def _cell_energies(atoms: Atoms, kinds: np.ndarray, inverses: np.ndarray, origin: int) -> np.ndarray:
     """Generic function of the fractional coordinates in each basis, with one atom at the origin."""
     fractional = (atoms.positions - atoms.positions[origin]) @ inverses
-    periods = 1.0 if atoms.pbc.all() else PERIODS
-    return periodic_function(fractional * periods) @ np.sqrt(2.0 + kinds)
+    return periodic_function(fractional * PERIODS[int(atoms.pbc.sum())]) @ np.sqrt(2.0 + kinds)
+
+
+def _rod_bases(atoms: Atoms, kinds: np.ndarray) -> np.ndarray:
+    """Bases of the period of a rod, either way, a direction from the axis to an atom, and one across both, [n, 3, 3].
+
+    The atoms are of the rarest class of those that are furthest from the axis.
+    """
+    (period,) = atoms.cell.array[atoms.pbc]
+    centred = atoms.positions - atoms.positions.mean(0)
+    across = centred - np.outer(centred @ period, period) / (period @ period)
+    furthest = _highest(np.linalg.norm(across, axis=1))[0]
+    first = across[furthest[_rarest([kinds[furthest]])]]
+    apart = np.linalg.norm(first[:, None] - first, axis=2) < SAME * np.abs(first).max()
+    first = first[apart.argmax(1) == np.arange(len(first))]  # atoms above each other have one direction
+    second = np.cross(period, first) / np.linalg.norm(period)
+    bases = np.stack([np.broadcast_to(period, first.shape), first, second], 1)
+    return np.concatenate([bases * np.array([[s], [1], [t]]) for s in (1, -1) for t in (1, -1)])
 
 
 def _shortest_bases(atoms: Atoms) -> np.ndarray:
