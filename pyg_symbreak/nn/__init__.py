@@ -8,6 +8,7 @@ from pyg_symbreak.nn.equivariant_mlp import EquivariantActivation, EquivariantML
 from pyg_symbreak.nn.finite_canonicalizer import FiniteCanonicalizer
 from pyg_symbreak.nn.gated_network import GatedNetwork
 from pyg_symbreak.nn.group_conv import GroupConv
+from pyg_symbreak.nn.learned_breaking import LearnedBreaking, ObjectAdam, curie_gradient, fit_breaking
 from pyg_symbreak.nn.orbit_aggregation import OrbitAggregation
 from pyg_symbreak.nn.orbit_exchange import OrbitExchange
 from pyg_symbreak.nn.orbit_project import OrbitProject
@@ -26,6 +27,8 @@ __all__ = [
     "FiniteCanonicalizer",
     "GatedNetwork",
     "GroupConv",
+    "LearnedBreaking",
+    "ObjectAdam",
     "OrbitAggregation",
     "OrbitExchange",
     "OrbitProject",
@@ -33,4 +36,6 @@ __all__ = [
     "RelaxedMLP",
     "SymPE",
     "SymmetricPowers",
+    "curie_gradient",
+    "fit_breaking",
 ]
