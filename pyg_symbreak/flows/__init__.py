@@ -2,17 +2,21 @@
 
 from .cell_complex import CellComplex, GaugeSums, exact_sums, square_lattice, triangular_lattice, wrap
 from .circular import circular_spline, spline_size
+from .field_flow import FieldFlow
 from .flow import Flow, fit_action
 from .gauge_flow import GaugeFlow
 from .hybrid_monte_carlo import hybrid_monte_carlo
 from .importance import Estimate, autocorrelation, effective_sample_size, log_partition, metropolis, reweight
+from .vacuum_mixture import VacuumMixture
 
 __all__ = [
     "CellComplex",
     "Estimate",
+    "FieldFlow",
     "Flow",
     "GaugeFlow",
     "GaugeSums",
+    "VacuumMixture",
     "autocorrelation",
     "circular_spline",
     "effective_sample_size",

@@ -1,0 +1,156 @@
+"""Flows beside what they are measured against, three seeds each.
+
+Gauge flows beside exact sums and hybrid Monte Carlo, per step and per second of CPU::
+
+    OMP_NUM_THREADS=1 python benchmarks/flows.py gauge [--seeds 3] [--output benchmarks/results/flows.json]
+
+Results are added to the file as they come; ``table`` writes benchmarks/results/flows.md from them::
+
+    python benchmarks/flows.py table
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from pyg_symbreak.flows import (
+    GaugeFlow,
+    autocorrelation,
+    effective_sample_size,
+    exact_sums,
+    fit_action,
+    hybrid_monte_carlo,
+    log_partition,
+    metropolis,
+    reweight,
+    square_lattice,
+    triangular_lattice,
+)
+
+OUTPUT = Path("benchmarks/results/flows.json")
+LATTICES = {"square": square_lattice, "triangular": triangular_lattice}
+SAMPLES = 20_480
+# lattice, sites on a side, beta, schedule, steps of fit_plaquettes, steps of fit_action
+RUNS = [
+    ("square", 8, 2.0, "tree", 1500, 0),
+    ("square", 8, 5.0, "tree", 1500, 0),
+    ("triangular", 8, 2.0, "tree", 1500, 0),
+    ("triangular", 8, 5.0, "tree", 1500, 0),
+    ("square", 16, 5.0, "tree", 3000, 0),
+    ("square", 8, 2.0, "tree", 0, 1000),
+    ("square", 8, 2.0, "stripes", 0, 400),
+]
+# step size and trajectories of hybrid Monte Carlo: ten leap-frog steps each, 64 chains
+CHAINS = {2.0: (0.15, 1000), 5.0: (0.1, 4000)}
+app = typer.Typer()
+
+
+def add(output: Path, row: dict) -> None:
+    """Write a result, and show it."""
+    output.parent.mkdir(exist_ok=True, parents=True)
+    rows = json.loads(output.read_text()) if output.exists() else []
+    output.write_text(json.dumps([*rows, row], indent=1) + "\n")
+    print(row, flush=True)
+
+
+def gauge_flow(lattice: str, size: int, beta: float, schedule: str, fit: int, train: int, seed: int) -> dict:
+    """One flow, fitted and measured."""
+    torch.manual_seed(seed)
+    complex = LATTICES[lattice](size)
+    start = time.process_time()
+    flow = GaugeFlow(complex, schedule)
+    if fit:
+        flow.fit_plaquettes(beta, fit)
+    if train:
+        fit_action(flow, lambda x: complex.action(x, beta), train, lr=3e-3)
+    trained = time.process_time()
+    flow.double()
+    with torch.no_grad():
+        parts = [flow.sample(1024) for _ in range(SAMPLES // 1024)]
+    sampled = time.process_time()
+    links, log_prob = (torch.cat(x) for x in zip(*parts, strict=True))
+    log_weights = -complex.action(links, beta) - log_prob - complex.num_links * math.log(2 * math.pi)
+    chain, rate = metropolis(log_weights)
+    charge = complex.charge(links)
+    exact = exact_sums(beta, complex.num_plaquettes)
+    found = {
+        "plaquette": reweight(complex.plaquettes(links).cos().mean(1), log_weights),
+        "charge_squared": reweight(charge**2, log_weights),
+        "log_z": log_partition(log_weights),
+    }
+    tau = autocorrelation(charge[chain])
+    return {
+        **{"kind": "flow", "lattice": lattice, "size": size, "beta": beta, "schedule": schedule, "fit": fit},
+        **{"train": train, "seed": seed, "ess": effective_sample_size(log_weights), "acceptance": rate},
+        **{"tau": tau.value, "tau_error": tau.error, "train_seconds": trained - start},
+        "step_seconds": (sampled - trained) / SAMPLES,
+        **{name: [*value, getattr(exact, name)] for name, value in found.items()},
+    }
+
+
+def gauge_chain(lattice: str, size: int, beta: float, seed: int) -> dict:
+    """Hybrid Monte Carlo for the same theory, from links at rest."""
+    complex = LATTICES[lattice](size)
+    step, trajectories = CHAINS[beta]
+    generator = torch.Generator().manual_seed(seed)
+    start = time.process_time()
+    links = torch.zeros(64, complex.num_links)
+    charges, plaquettes, rates = [], [], []
+    for _ in range(trajectories // 100):
+        states, rate = hybrid_monte_carlo(lambda x: complex.action(x, beta), links, 100, step, generator=generator)
+        links = states[-1]
+        charges.append(complex.charge(states))
+        plaquettes.append(complex.plaquettes(states).cos().mean(-1))
+        rates.append(rate)
+    seconds = time.process_time() - start
+    skip = len(charges) // 10
+    charge, plaquette = torch.cat(charges[skip:]), torch.cat(plaquettes[skip:])
+    tau = autocorrelation(charge)
+    exact = exact_sums(beta, complex.num_plaquettes)
+    out = {
+        **{"kind": "chain", "lattice": lattice, "size": size, "beta": beta, "seed": seed},
+        **{"acceptance": sum(rates) / len(rates), "tau": tau.value, "tau_error": tau.error},
+        "step_seconds": seconds / trajectories / 64,
+    }
+    for name, series in (("plaquette", plaquette), ("charge_squared", charge.double() ** 2)):
+        spread = series.std().item() * math.sqrt(2 * max(autocorrelation(series).value, 0.5) / series.numel())
+        out[name] = [series.mean().item(), spread, getattr(exact, name)]
+    return out
+
+
+@app.command()
+def gauge(seeds: int = 3, output: Path = OUTPUT, only: Annotated[list[int], typer.Option()] = []) -> None:  # noqa: B006
+    """Gauge flows and hybrid Monte Carlo."""
+    torch.set_num_threads(1)
+    for number, run in enumerate(RUNS):
+        if not only or number in only:
+            for seed in range(seeds):
+                add(output, gauge_flow(*run, seed))
+    theories = dict.fromkeys(run[:3] for number, run in enumerate(RUNS) if not only or number in only)
+    for theory in theories:
+        for seed in range(seeds):
+            add(output, gauge_chain(*theory, seed))
+
+
+def spread(values: Iterable[float], digits: int = 3) -> str:
+    """Lowest to highest."""
+    values = list(values)
+    return f"{min(values):.{digits}g} to {max(values):.{digits}g}"
+
+
+@app.command()
+def table(output: Path = OUTPUT) -> None:
+    """Write the page of results."""
+    raise NotImplementedError(output)
+
+
+if __name__ == "__main__":
+    app()
