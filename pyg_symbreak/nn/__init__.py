@@ -12,6 +12,7 @@ from pyg_symbreak.nn.learned_breaking import LearnedBreaking, ObjectAdam, curie_
 from pyg_symbreak.nn.orbit_aggregation import OrbitAggregation
 from pyg_symbreak.nn.orbit_exchange import OrbitExchange
 from pyg_symbreak.nn.orbit_project import OrbitProject
+from pyg_symbreak.nn.orbital_colors import OrbitalColors
 from pyg_symbreak.nn.relaxed_linear import RelaxedLinear
 from pyg_symbreak.nn.relaxed_mlp import RelaxedMLP
 from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
@@ -32,6 +33,7 @@ __all__ = [
     "OrbitAggregation",
     "OrbitExchange",
     "OrbitProject",
+    "OrbitalColors",
     "RelaxedLinear",
     "RelaxedMLP",
     "SymPE",
