@@ -1,9 +1,10 @@
 // How a finite point group stands: the rotation that brings the group in its standard orientation to given matrices.
 //
 // Two axes of the group give one such rotation, the rotations that normalize the standard group all others; the one
-// nearest to 1 is taken. Fitted to all elements it is the mean of R·F·sᵀ over pairs of a given element R and the
-// standard element s that it is, whose nearest rotation is F again at the best orientation (Kabsch, Acta Cryst. A 32,
-// 922 (1976)). Cost: order × (order of the group, or 1 if all its rotations are about one axis).
+// nearest to 1 is taken. It is then fitted to all elements: at the best orientation F is the rotation nearest to the mean
+// of R·F·sᵀ over pairs of a given element R and the standard element s that it is (Kabsch, Acta Cryst. A 32, 922 (1976)).
+//
+// Cost. The square of the order for polyhedral groups; the order if all rotations are about one axis or across it.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 """Which point group some matrices are, and how it stands.
 
-The name is found by compiled code, see ``csrc/molecule.h``.
+Both are found by compiled code, see ``csrc/molecule.h`` and ``csrc/orientation.h``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from .standard import standard
 __all__ = [
     "TOLERANCE",
     "normalizer_name",
+    "orthogonalized",
     "place",
     "recognize",
     "require_group",
@@ -21,6 +22,12 @@ __all__ = [
 ]
 
 TOLERANCE = 1e-5  # deviation at which two elements of a group in floating point count as different
+
+
+def orthogonalized(matrix: np.ndarray) -> tuple[np.ndarray, int, float]:
+    """The nearest orthogonal matrix [3, 3] of the same handedness, its determinant, how far an entry is from it."""
+    exact, sign, deviation = _native.orthogonal(np.ascontiguousarray(matrix))
+    return np.frombuffer(exact).reshape(3, 3), sign, deviation
 
 
 def require_group(given: np.ndarray, tolerance: float) -> None:
@@ -65,8 +72,6 @@ def _no_point_group(given: np.ndarray, tolerance: float) -> ValueError:
 
 def place(name: str, given: np.ndarray, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
     """The best rotation F with given = F·standard·Fᵀ, of all those the nearest to 1, and which element each given is.
-
-    Compiled: ``place`` in csrc/orientation.cpp.
 
     Raises
     ------

@@ -8,11 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from pyg_symbreak import _native
-
 from .finite_group import FiniteGroup, Subgroup
 from .names import element_names
-from .orientation import TOLERANCE, normalizer_name, place, recognize, require_group, require_orthogonal
+from .orientation import (
+    TOLERANCE,
+    normalizer_name,
+    orthogonalized,
+    place,
+    recognize,
+    require_group,
+    require_orthogonal,
+)
 from .standard import Standard, rotation, standard
 from .structure import SubgroupClass, structure
 from .symbols import HERMANN_MAUGUIN, parse_symbol, read_symbol
@@ -218,13 +224,13 @@ class PointGroup:
         r = np.asarray(matrix, dtype=np.float64)
         if r.shape != (3, 3) or not np.isfinite(r).all():
             raise ValueError(f"a point group is moved by an orthogonal matrix [3, 3], not by {r}")
-        exact, sign, deviation = _native.orthogonal(np.ascontiguousarray(r))
+        exact, sign, deviation = orthogonalized(r)
         if not deviation < TOLERANCE:
             raise ValueError(
                 f"a point group is moved by an orthogonal matrix [3, 3]; this one is not orthogonal: "
                 f"{deviation:.1g} from the nearest one"
             )
-        frame = sign * np.frombuffer(exact).reshape(3, 3) @ self.frame
+        frame = sign * exact @ self.frame
         moved = self._oriented(self.schoenflies, frame, self._permutation)
         moved.label, moved.conjugates = self.label, self.conjugates
         return moved
