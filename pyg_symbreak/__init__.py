@@ -32,6 +32,8 @@ The way of a structure through the packages:
     Structures whose answer is less symmetric than they are.
 :mod:`~pyg_symbreak.training`
     Networks trained on pairs of a structure and its distortion.
+:mod:`~pyg_symbreak.plot`
+    Pictures of objects, subgroups, domains, relaxations and training.
 :mod:`~pyg_symbreak.testing`
     Checks for models and sets of one's own, which return errors.
 :mod:`~pyg_symbreak.discover`

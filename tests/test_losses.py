@@ -352,3 +352,8 @@ def test_crystal_mismatch_in_double_is_exact():
     found = loss(torch.from_numpy(a.positions))
     assert float(found) == pytest.approx(2 * 0.01234567891**2, rel=1e-12)
     assert loss(torch.from_numpy(a.positions).float()).dtype == torch.float32
+
+
+def test_symmetrize_takes_a_target_on_another_device():
+    permutations = torch.zeros(48, 1, dtype=torch.long)
+    assert symmetrize(torch.zeros(1, 3, device="meta"), cube_group(), permutations).device.type == "meta"

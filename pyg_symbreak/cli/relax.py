@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pyg_symbreak.cli.output import numbered, stdout
-from pyg_symbreak.distort import distortions, plot_relaxation, relax
+from pyg_symbreak.distort import distortions, relax
+from pyg_symbreak.plot import plot_relaxation
 
 __all__ = ["report", "show"]
 
@@ -51,7 +52,7 @@ def report(
         out.mkdir(parents=True, exist_ok=True)
         found.write(out / "found.extxyz")
         found.write_trajectory(out / "relax.traj")
-        plot_relaxation(found).savefig(out / "relax.png", dpi=120)
+        plot_relaxation(found).figure.savefig(out / "relax.png", dpi=120)  # type: ignore[union-attr]
         (out / "report.json").write_text(json.dumps(found.to_dict(), indent=2) + "\n")
     return found.to_dict()
 

@@ -11,7 +11,6 @@ Bifurcation Theory II*, Springer 1988).
 
 from pyg_symbreak.distort.distortions import Distortion, distortions
 from pyg_symbreak.distort.equivalence import same_structure
-from pyg_symbreak.distort.plot import plot_relaxation
 from pyg_symbreak.distort.relax import relax
 from pyg_symbreak.distort.relaxation import FLAT, Descent, Relaxation, Stationary
 
@@ -22,7 +21,6 @@ __all__ = [
     "Relaxation",
     "Stationary",
     "distortions",
-    "plot_relaxation",
     "relax",
     "same_structure",
 ]

@@ -7,7 +7,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
-from pyg_symbreak.distort import Relaxation, distortions, plot_relaxation, relax
+from pyg_symbreak.distort import Relaxation, distortions, relax
+from pyg_symbreak.plot import plot_relaxation
 
 
 def octahedron() -> Atoms:
@@ -38,7 +39,7 @@ def test_a_number_of_force_calls_is_kept_and_said(calls):
     assert result.found[0].symmetry.schoenflies == "Oh"
     full = bounded(200)[0]
     assert [s.energy for s in result.found] == pytest.approx([s.energy for s in full.found][: len(result.found)])
-    assert "stopped there" in plot_relaxation(result).axes[0].get_title()
+    assert "stopped there" in plot_relaxation(result).get_title()
 
 
 def test_what_is_cut_short_names_what_it_was():
@@ -88,7 +89,7 @@ def test_crystals_are_named_by_space_groups():
 
 def test_the_picture_shows_each_structure_and_how_it_was_found():
     result, _ = bounded(200)
-    (axes,) = plot_relaxation(result).axes
+    axes = plot_relaxation(result)
     texts = [text.get_text() for text in axes.texts]
     assert len(texts) == len(result.found)
     assert "0  Oh" in texts

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
-from pyg_symbreak.distort.relaxation import Relaxation
+import numpy as np
+
+from pyg_symbreak.distort import Relaxation
+from pyg_symbreak.plot._canvas import canvas
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["plot_relaxation"]
 
 _COLORS = {"minimum": "#2a9d8f", "saddle": "#d1495b", "flat": "#edae49", "not looked at": "#8d8d8d"}
 
 
-def plot_relaxation(result: Relaxation) -> Figure:
+def plot_relaxation(result: Relaxation, axes: Axes | None = None) -> Axes:
     """Draw what a relaxation found: each structure at its energy, in the column of its generation.
 
     Lines lead from each structure to those that were found from it, thin ones to those that were known. Beside the
@@ -21,16 +26,17 @@ def plot_relaxation(result: Relaxation) -> Figure:
     Parameters
     ----------
     result : Relaxation
+    axes : matplotlib Axes, optional
+        Default: those of a new figure, ``.figure`` of what is returned.
 
     Returns
     -------
-    matplotlib.figure.Figure
+    matplotlib.axes.Axes
     """
     columns, first = _columns(result)
     energies = np.array([s.energy for s in result.found]) - result.found[0].energy
     span = max(float(np.ptp(energies)), 1e-3)
-    figure = Figure(figsize=(2.5 + 2.6 * max(columns), 5.5), layout="constrained")
-    axes = figure.add_subplot()
+    axes = canvas(axes, (2.5 + 2.6 * max(columns), 5.5))
     for descent in result.descents:
         if descent.parent is not None and descent.found is not None and descent.found != descent.parent:
             a, b = descent.parent, descent.found
@@ -55,7 +61,7 @@ def plot_relaxation(result: Relaxation) -> Figure:
     axes.set_title(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="best", fontsize=9)
-    return figure
+    return axes
 
 
 def _columns(result: Relaxation) -> tuple[list[int], dict]:
