@@ -46,10 +46,11 @@ class BreakingEdgeInvariants(ConstantsMixin):
 
     *What can be told apart.* The scalars are linear in the object (in its powers, of which ``object_degree`` is the
     highest): two objects b, b' give the same ones exactly if every tensor above is orthogonal to b - b'. Of irreps up
-    to l = 4 no two objects are alike on four or more nodes of a molecule in general position, all connected, nor on a
-    node connected to four or more others by edges both ways. Fewer or special nodes may tell less, and so may edges
-    that go one way, and small cells: of triclinic diamond, two atoms with four bonds each, the scalars see two of the
-    three directions of a ``1e``: at a node with a single edge w is parallel to that
+    to l = 4 no two objects are alike on four or more nodes of a molecule in general position, all connected, nor on one
+    whose nodes are one and four or more others that it is connected to by edges both ways. Fewer or special nodes may
+    tell less. So may edges that go one way: a star whose edges only go in sees no ``0o``, and, as one whose edges only
+    go out, two of the three directions of a ``1e``. So may small cells: triclinic diamond, two atoms with four bonds
+    each, sees two directions of a ``1e``. For at a node with a single edge w is parallel to that
     edge, whose torsion and scalars with this w vanish, and no invariant of edges and nodes whatever tells b from sb if
     the symmetry s of the structure leaves every node in place, as the mirror of a planar molecule does.
 

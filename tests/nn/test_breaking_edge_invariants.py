@@ -294,6 +294,41 @@ def test_no_two_objects_are_alike_on_few_nodes(irreps, nodes):
         assert rank("1e", complete(random(3, 3, seed=seed))) == 1
 
 
+def test_what_few_nodes_of_crystals_and_edges_of_one_way_leave_alike():
+    """Triclinic diamond, two atoms with four bonds each, and stars whose edges only go in, or out, in general position."""
+    silicon = bulk("Si")
+    silicon.set_cell(silicon.cell.array + 0.3 * random(3, 3, seed=1).numpy(), scale_atoms=True)
+    silicon.positions[1] += [0.1, -0.15, 0.2]
+    diamond = NeighborList(2.95)(from_ase(silicon, torch.float64))
+    assert torch.bincount(diamond.edge_index[1]).tolist() == [4, 4]
+    assert [rank(irreps, diamond) for irreps in ("1o", "1e")] == [3, 2]
+    inward = torch.stack([torch.arange(1, 6), torch.zeros(5, dtype=torch.long)])
+    for seed in range(3):
+        pos = random(6, 3, seed=seed)
+        assert [rank(irreps, Data(pos=pos, edge_index=inward)) for irreps in ("0o", "1o", "1e")] == [0, 3, 2]
+        outward = Data(pos=pos, edge_index=inward.flip(0))
+        assert [rank(irreps, outward) for irreps in ("0o", "1o", "1e")] == [1, 3, 2]
+
+
+def test_objects_are_alike_if_their_difference_is_not_seen():
+    """Linear scalars: an object plus one of those that a star of edges that go in does not see."""
+    inward = torch.stack([torch.arange(1, 6), torch.zeros(5, dtype=torch.long)])
+    data = Data(pos=random(6, 3), edge_index=inward)
+    layer = BreakingEdgeInvariants("1e").double()
+    columns = []
+    for b in torch.eye(3, dtype=torch.float64):
+        data.breaking = b[None]
+        columns.append(torch.cat([x[:, 1:].flatten() for x in layer(data)]))
+    unseen = torch.linalg.svd(torch.stack(columns, dim=1))[2][-1:]
+    b = random(1, 3, seed=4)
+    data.breaking = b
+    first = layer(data)
+    for step, alike in ((unseen, True), (random(1, 3, seed=5), False)):
+        data.breaking = b + step
+        off = max((x - y).abs().max() for x, y in zip(first, layer(data), strict=True))
+        assert (off < 1e-12) == alike
+
+
 def test_the_handedness_of_a_star():
     """CHFClBr with its bonds only: a pseudoscalar is seen at the carbon atom, with the sign of the hand."""
     corners = torch.tensor([[0.0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]).double() / math.sqrt(3)
