@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal
@@ -247,10 +248,34 @@ class ObjectBatch(Batch):
 
     def get_example(self, idx: int) -> Data:
         """One structure with its object."""
+        if self._num_graphs < self.num_graphs:  # a loader's batch of such batches
+            return self._copy_of(idx)
         data = super().get_example(idx)
         for key, value in self.to_dict().items():
             if isinstance(value, str):
                 data[key] = value
+        return data
+
+    def _copy_of(self, idx: int) -> Data:
+        """One structure with its object of a batch of batches, in each of which all copies are of one size."""
+        idx = range(self.num_graphs)[idx]
+        first = self.batch[self._slice_dict["batch"][:-1]].tolist()  # number of the first copy of each structure
+        structure = bisect_right(first, idx) - 1
+        copies, count = [*first, self.num_graphs][structure + 1] - first[structure], idx - first[structure]
+        every, data = super().get_example(structure), Data()
+        nodes = len(every.batch) // copies
+        for key, value in every.to_dict().items():
+            if key == "batch":
+                continue
+            if isinstance(value, Tensor):
+                value = value.chunk(copies, data.__cat_dim__(key, value))[count]
+                if "index" in key or key == "face":
+                    value = value - count * nodes
+            elif isinstance(value, list):
+                value = value[count]
+            data[key] = value
+        if "pos" not in data:
+            data.num_nodes = nodes
         return data
 
     @property

@@ -295,7 +295,7 @@ def test_no_two_objects_are_alike_on_few_nodes(irreps, nodes):
 
 
 def test_what_few_nodes_of_crystals_and_edges_of_one_way_leave_alike():
-    """Triclinic diamond, two atoms with four bonds each, and stars whose edges only go in, or out, in general position."""
+    """Triclinic diamond, two atoms with four bonds each, and stars whose edges only go in, or out."""
     silicon = bulk("Si")
     silicon.set_cell(silicon.cell.array + 0.3 * random(3, 3, seed=1).numpy(), scale_atoms=True)
     silicon.positions[1] += [0.1, -0.15, 0.2]

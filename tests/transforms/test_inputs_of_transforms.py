@@ -192,6 +192,34 @@ def test_a_batch_of_all_objects_comes_apart(tmp_path):
             assert data.num_nodes == 4
 
 
+@pytest.mark.parametrize("on", ["graph", "nodes"])
+def test_a_batch_of_batches_comes_apart(on):
+    """Each structure with each of its objects, as from the batch of one structure, in the same order."""
+    every = []
+    for name in ("CH4", "H2O", "NH3"):
+        data = NeighborList(3.0)(of(name))
+        data.name, data.energy, data.tag_index = name, torch.tensor([[1.5]]), torch.arange(data.num_nodes)
+        every.append(AddSymmetryBreaking(choose="all", irreps="0o+2x1o+1e+2x2e+3o", on=on)(data))
+    expected = [data for batch in every for data in batch.to_data_list()]
+    (batch,) = DataLoader(every, batch_size=3)
+    found = batch.to_data_list()
+    assert len(found) == len(expected) == batch.num_graphs == 24 + 4 + 6
+    for one, two in zip(found, expected, strict=True):
+        assert type(one) is Data
+        assert set(one.keys()) == set(two.keys())
+        for key, value in two.to_dict().items():
+            same = torch.equal(one[key], value) if isinstance(value, torch.Tensor) else one[key] == value
+            assert same, key
+    assert torch.equal(batch[-1].breaking, expected[-1].breaking)
+    graph = Data(edge_index=torch.tensor([[0, 1, 2, 1, 2, 0], [1, 2, 0, 0, 1, 2]]), num_nodes=3)
+    every = [AddSymmetryBreaking("input", choose="all")(graph.clone()) for _ in range(2)]
+    (batch,) = DataLoader(every, batch_size=2)
+    for one, two in zip(batch.to_data_list(), [d for b in every for d in b.to_data_list()], strict=True):
+        assert torch.equal(one.edge_index, two.edge_index)
+        assert torch.equal(one.breaking, two.breaking)
+        assert one.num_nodes == 3
+
+
 ROWS = torch.ones(3, 2)
 
 
