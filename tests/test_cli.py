@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule, nanotube
+from ase.constraints import FixAtoms
 from ase.io import read, write
 from typer.testing import CliRunner
 
@@ -317,6 +319,35 @@ def test_distortions_of_a_supercell(tmp_path):
     assert "P4/mmm (123)" in result.stdout
     write(tmp_path / "ch4.xyz", molecule("CH4"))
     assert "only a crystal" in error("distortions", tmp_path / "ch4.xyz", "--supercell", 2, 1, 1)
+
+
+def test_inspect_notes_what_was_not_used(tmp_path):
+    """Each array of a file that tells atoms apart, until it is named, and each constraint."""
+    atoms = Atoms("Fe2", scaled_positions=[[0, 0, 0], [0.5, 0.5, 0.5]], cell=[2.87, 2.87, 2.87], pbc=True)
+    path = tmp_path / "iron.traj"
+
+    def notes(*options):
+        write(path, atoms)
+        return json.loads(run("inspect", path, *options, "--json").stdout)["notes"]
+
+    assert notes() == []
+    atoms.set_initial_magnetic_moments([2.0, -2.0])
+    assert notes() == ["initial_magmoms were not used: --features initial_magmoms=0e"]
+    atoms.set_initial_charges([0.5, -0.5])
+    atoms.set_masses([56, 57])
+    atoms.set_tags([0, 1])
+    assert notes("--features", "initial_magmoms=0e") == [
+        "initial_charges were not used: --features initial_charges=0e",
+        "masses were not used: --features masses=0e",
+        "tags were not used: --features tags=0e",
+    ]
+    atoms.set_constraint(FixAtoms([0]))
+    named = [f"{name}=0e" for name in ("initial_magmoms", "initial_charges", "masses", "tags")]
+    options = [word for name in named for word in ("--features", name)]
+    assert notes(*options) == ["the constraint FixAtoms was not used"]
+    assert "Note         the constraint FixAtoms was not used" in run("inspect", path, *options).stdout
+    mixed = Path(__file__).parent / "cases" / "copper_gold_half_ordered.cif"
+    assert "partial occupancies tell sites apart" in json.loads(run("inspect", mixed, "--json").stdout)["notes"]
 
 
 def test_inspect_features_and_periodic_directions(tmp_path):
