@@ -13,6 +13,7 @@ from .canonical import (
 from .coset import CosetBreakingSet, coset_breaking_set
 from .group_indexed import BreakingSet, GroupIndexed, breaking_set, breaking_sets
 from .input_indexed import InputIndexed, KernelObjects, input_breaking_set
+from .node_fields import NodeBreakingSet, NodeFields
 from .noise import Noise, NoiseObjects
 from .protocol import Breaking, ListedObjects, Objects
 from .sympe import GroupElement
@@ -38,6 +39,8 @@ __all__ = [
     "KernelObjects",
     "LatticeKernel",
     "ListedObjects",
+    "NodeBreakingSet",
+    "NodeFields",
     "Noise",
     "NoiseObjects",
     "Objects",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from pyg_symbreak.detect import Features, GraphSymmetry, Symmetry
 from pyg_symbreak.groups import PointGroup, irreps_matrices, parent_group, require_inside
 
 from .continuous import continuous_solutions
+from .node_fields import DependsOn, NodeBreakingSet, node_breaking_set
 from .objects import NoObjectError, Solution, cost, lowest_object
 from .protocol import Level, describe, require_keep, require_point_group
 
@@ -197,24 +199,67 @@ class BreakingSet:
         )
 
 
+@overload
 def breaking_set(
     group: PointGroup, keep: PointGroup | str | None = None, parent: str | PointGroup = "O3"
-) -> BreakingSet:
+) -> BreakingSet: ...
+
+
+@overload
+def breaking_set(
+    group: Symmetry,
+    keep: Any = None,
+    parent: str | PointGroup = "O3",
+    *,
+    nodes: Any = None,
+    irreps: str | o3.Irreps | None = None,
+    depends_on: DependsOn = "nodes",
+    time_reversal: bool = False,
+) -> NodeBreakingSet: ...
+
+
+def breaking_set(
+    group: PointGroup | Symmetry,
+    keep: Any = None,
+    parent: str | PointGroup = "O3",
+    *,
+    nodes: Any = None,
+    irreps: str | o3.Irreps | None = None,
+    depends_on: DependsOn = "nodes",
+    time_reversal: bool = False,
+) -> BreakingSet | NodeBreakingSet:
     """The smallest equivariant set of symmetry breaking objects for a symmetry.
 
     Parameters
     ----------
-    group : PointGroup
-        S, the symmetry of the input, in the input's orientation.
+    group : PointGroup or Symmetry
+        S, the symmetry of the input, in the input's orientation. Of a PointGroup the objects belong to the whole
+        structure; of a Symmetry they are fields on its nodes, which break translations of a supercell too.
     keep : PointGroup or str, optional
         K, what is to be kept: a subgroup of S, or a symbol or label (see `PointGroup.subgroups`) where that names
-        one class of subgroups. Default: nothing is kept.
+        one class of subgroups. Default: nothing is kept. Of a Symmetry K is given as rows of its operations, as a
+        subgroup (:meth:`~pyg_symbreak.detect.Symmetry.stabilizer`) or a distortion of it, as a distorted structure in
+        the same cell, as a Glazer symbol of tilts (``"a+b-b-"``), or as the symbol or number of a space group: of
+        several classes of such subgroups, among those that fields in at most two irreps keep, the one with the most
+        operations, which has the fewest domains.
     parent : "O3", "SO3" or a finite PointGroup that contains S
         The group that the network is equivariant under.
+    nodes : str or indices, optional
+        Of a Symmetry, where the objects live: an element, or whole orbits of nodes. Default: the smallest orbit on
+        which low irreps can keep K.
+    irreps : str or e3nn Irreps, optional
+        Of a Symmetry, how a row of the objects transforms. Default: the lowest of ``0e 1o 1e 0o 2e 2o 3o 3e 4e 4o``.
+    depends_on : "nodes", "input" or "group"
+        Of a Symmetry, what the set may depend on. "nodes": on S and the orbit alone, where the field that keeps K is
+        unique up to a sign that S reverses; else, and with "input", the canonical form of the structure picks the
+        direction. Both are ideal for every S and K. "group": on space group and cell alone, so that structures with
+        other atoms share the set; it may not be ideal, or have no end.
+    time_reversal : bool
+        Of a Symmetry, whether time reversal turns a field into its opposite and is a symmetry: magnetic moments, "1e".
 
     Returns
     -------
-    BreakingSet
+    BreakingSet, of a Symmetry NodeBreakingSet
         Ideal where an ideal set exists. Among the smallest sets it is the one in the lowest irreps: smallest
         dimension, then fewest terms, then lowest l, then the parity of spherical harmonics. (Only where S is SO(3)
         or O(3) the search for the lowest irreps is not exhaustive.) If no finite set exists the set is continuous.
@@ -234,7 +279,20 @@ def breaking_set(
     BreakingSet(D2, size=4, irreps=1x2e, ideal)
     >>> breaking_set(PointGroup("C4")).size
     inf
+    >>> from ase import Atoms
+    >>> from pyg_symbreak.detect import detect_symmetry
+    >>> chain = detect_symmetry(Atoms("C2", [(0, 0, 0), (0, 0, 2.5)], cell=(4, 4, 5), pbc=True))
+    >>> breaking_set(chain, keep="P4/mmm", irreps="0e").objects.flatten().round()  # charge order
+    tensor([ 1., -1., -1.,  1.], dtype=torch.float64)
     """
+    if isinstance(group, Symmetry):
+        if parent != "O3":
+            raise ValueError(f"parent={parent!r}: fields on the nodes are objects under all isometries, parent 'O3'")
+        return node_breaking_set(
+            group, keep, nodes=nodes, irreps=irreps, depends_on=depends_on, time_reversal=time_reversal
+        )
+    if nodes is not None or irreps is not None or depends_on != "nodes" or time_reversal:
+        raise ValueError("nodes, irreps, depends_on and time_reversal go with a Symmetry: breaking_set(symmetry, ...)")
     if isinstance(group, PointGroup) and isinstance(parent, str) and not isinstance(keep, PointGroup):
         return _moved(_standard_set(group.schoenflies, keep, parent), group)
     return breaking_sets(group, keep, parent)[0]

@@ -27,7 +27,8 @@ from pyg_symbreak.groups import PointGroup, irreps_matrices, rotation
 from pyg_symbreak.structures import check_structure, neighbor_pairs, strain_to_irreps
 
 from .canonical.kernel import KernelElements, inversion_kernel
-from .input_indexed import KernelObjects, rank_table
+from .canonical.ranks import rank_table
+from .input_indexed import KernelObjects
 from .noise import neighbor_distance
 from .protocol import Objects
 
@@ -335,7 +336,7 @@ def _require_translations(symmetry: Symmetry, mask: np.ndarray, on_nodes: bool) 
     if not on_nodes and (pure & ~mask).any():
         raise ValueError(
             f"the target loses {int((pure & ~mask).sum())} translations of the cell, which leave an object of the "
-            "whole structure as it is: it takes objects that differ from node to node"
+            "whole structure as it is: it takes objects on the nodes, in AddSymmetryBreaking on='nodes'"
         )
 
 

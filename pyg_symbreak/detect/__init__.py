@@ -16,6 +16,7 @@ from pyg_symbreak.detect.subgroup import (
     identify_space_group,
     integer_rotations,
     primitive_operations,
+    space_group_numbers,
 )
 from pyg_symbreak.detect.symmetrization import symmetrize
 from pyg_symbreak.detect.symmetry import Operations, Supercell, Symmetry, operations_group
@@ -41,6 +42,7 @@ __all__ = [
     "operations_group",
     "primitive_operations",
     "require_features",
+    "space_group_numbers",
     "symmetrize",
     "symmetry_of",
 ]

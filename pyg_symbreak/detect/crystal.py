@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -14,8 +14,8 @@ from scipy.spatial import cKDTree
 
 from pyg_symbreak.detect.input import Structure
 from pyg_symbreak.detect.rod import RodOperations, line_group
-from pyg_symbreak.detect.symmetry import Operations, SpaceGroup, Supercell, Symmetry, into_cell
-from pyg_symbreak.groups import PointGroup
+from pyg_symbreak.detect.subgroup import SpaceGroup, point_order
+from pyg_symbreak.detect.symmetry import Operations, Supercell, Symmetry, into_cell
 from pyg_symbreak.structures import neighbor_pairs
 
 __all__ = [
@@ -192,7 +192,7 @@ class Crystal:
         number = proposal.number
         kind = None if self.is_rod else SpaceGroup(number, _symbol(number, self.is_slab))
         found = self._group(proposal.rotations, proposal.shifts, kind)
-        if found is not None and self.periodic == 3 and len(found.cosets.rotations) < _point_order(number):
+        if found is not None and self.periodic == 3 and len(found.cosets.rotations) < point_order(number):
             found = self._with_type(found, proposal.tolerance, symprec)
         return self._with_tensors(found, symprec) if found is not None and self.structure.tensors else found
 
@@ -434,13 +434,6 @@ def _lattice_basis(rows: np.ndarray) -> np.ndarray:
         pivot = int(column + np.flatnonzero(rows[column:, column])[0])
         rows[[column, pivot]] = rows[[pivot, column]]
     return rows[:3]
-
-
-@cache
-def _point_order(number: int) -> int:
-    """Number of rotations of a type of space groups."""
-    crystal_class = moyopy.SpaceGroupType(number).geometric_crystal_class
-    return int(PointGroup(crystal_class.replace(" ", "")).order)
 
 
 def _composed(steps: list[np.ndarray], powers: tuple[int, ...], size: int) -> np.ndarray:

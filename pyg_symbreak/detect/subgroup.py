@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import moyopy
@@ -22,7 +22,9 @@ __all__ = [
     "hermite_form",
     "identify_space_group",
     "integer_rotations",
+    "point_order",
     "primitive_operations",
+    "space_group_numbers",
 ]
 
 
@@ -95,8 +97,8 @@ class SymmetrySubgroup:
 
     @cached_property
     def space_group(self) -> SpaceGroup | None:
-        """Its type with all the translations of K; of a slab the layer group, of a molecule None."""
-        return identify_space_group(*self._frame, *self._cartesian) if len(self.symmetry.lattice) else None
+        """Its type with all the translations of K; of a slab the layer group, of a rod or a molecule None."""
+        return identify_space_group(*self._frame, *self._cartesian) if len(self.symmetry.lattice) > 1 else None
 
     @cached_property
     def lattice(self) -> np.ndarray:
@@ -229,3 +231,22 @@ def hermite_form(rows: np.ndarray) -> np.ndarray:
                 break
     basis = rows[: rows.shape[1]]
     return basis * np.sign(basis.diagonal())[:, None]
+
+
+@cache
+def point_order(number: int) -> int:
+    """Number of rotations of a type of space groups."""
+    crystal_class = moyopy.SpaceGroupType(number).geometric_crystal_class
+    return int(PointGroup(crystal_class.replace(" ", "")).order)
+
+
+@cache
+def space_group_numbers() -> dict[str, int]:
+    """Numbers of the 230 space groups by short Hermann-Mauguin symbol, in the standard setting, without blanks.
+
+    Examples
+    --------
+    >>> space_group_numbers()["Pnma"]
+    62
+    """
+    return {moyopy.SpaceGroupType(n).hm_short.replace(" ", ""): n for n in range(1, 231)}

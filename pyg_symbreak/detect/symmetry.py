@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyg_symbreak import _native
 from pyg_symbreak.detect.normalizer import Normalizer, euclidean_normalizer
-from pyg_symbreak.detect.subgroup import SpaceGroup, SymmetrySubgroup
+from pyg_symbreak.detect.subgroup import SpaceGroup, SymmetrySubgroup, point_order
 from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices
 
 SAME = 1e-3
@@ -263,6 +263,14 @@ class Symmetry:
     def pure_translations(self) -> np.ndarray:
         """Rows of the operations that are pure translations, [m]; the identity alone unless the cell is a supercell."""
         return np.arange(1 if self.supercell is None else self.supercell.size)
+
+    @property
+    def hidden_domains(self) -> int:
+        """By what factor domains are more than S tells, since the cell is less symmetric than the crystal; mostly 1.
+
+        With the space group G of the crystal it is [G : N(L)], the number of lattices that G makes of that of the cell.
+        """
+        return 1 if self.space_group is None else point_order(self.space_group.number) // len(self.cosets.rotations)
 
     @property
     def atoms(self) -> Atoms | None:

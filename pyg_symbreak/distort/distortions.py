@@ -14,8 +14,7 @@ from torch_geometric.data import Data
 
 from pyg_symbreak.detect import SpaceGroup
 from pyg_symbreak.distort.displacements import Displacements, Features, Irrep, nearest_neighbor_distance
-from pyg_symbreak.distort.isotropy import isotropy_subgroups
-from pyg_symbreak.groups import PointGroup
+from pyg_symbreak.groups import PointGroup, isotropy_subgroups
 
 __all__ = ["Distortion", "directions", "distortions"]
 

@@ -7,6 +7,7 @@ enters a network is a tensor, and is made by the packages above.
 from .characters import CharacterTable, character_table
 from .finite_group import FiniteGroup, Subgroup
 from .irreps import irreps_matrices, irreps_terms, wigner_d
+from .isotropy import irreps_of, isotropy_subgroups, joint_isotropy_subgroups
 from .lie import LieGroup
 from .point_group import PointGroup, parent_group, require_inside
 from .representation import (
@@ -33,7 +34,10 @@ __all__ = [
     "dihedral_group",
     "hom",
     "irreps_matrices",
+    "irreps_of",
     "irreps_terms",
+    "isotropy_subgroups",
+    "joint_isotropy_subgroups",
     "parent_group",
     "parse_symbol",
     "require_inside",

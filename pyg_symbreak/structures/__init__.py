@@ -18,22 +18,28 @@ from .checks import LONGEST, MIN_DISTANCE, check_structure, check_values, refuse
 from .conversion import StructureArrays, array_of, bare_atoms, from_ase, occupancy_kinds, structure_arrays, to_ase
 from .matching import Match, apply_distortion, irreps_to_strain, match_atoms, strain_to_irreps
 from .neighbors import neighbor_pairs
+from .tilts import GLAZER, Octahedra, Tilts, find_octahedra, parse_glazer
 
 __all__ = [
+    "GLAZER",
     "LONGEST",
     "MIN_DISTANCE",
     "Match",
+    "Octahedra",
     "StructureArrays",
+    "Tilts",
     "apply_distortion",
     "array_of",
     "bare_atoms",
     "check_structure",
     "check_values",
+    "find_octahedra",
     "from_ase",
     "irreps_to_strain",
     "match_atoms",
     "neighbor_pairs",
     "occupancy_kinds",
+    "parse_glazer",
     "read_structure",
     "refuse_coincidence",
     "strain_to_irreps",

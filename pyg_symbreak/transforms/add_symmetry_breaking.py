@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from e3nn import o3
 from torch import Tensor
@@ -19,14 +20,16 @@ from pyg_symbreak.breaking import (
     GroupElement,
     GroupIndexed,
     InputIndexed,
+    NodeFields,
     Noise,
     Objects,
     paired_object,
     read_target,
     target_stabilizer,
 )
-from pyg_symbreak.detect import GraphSymmetry, Symmetry, require_features, symmetry_of
+from pyg_symbreak.detect import GraphSymmetry, Symmetry, require_features, space_group_numbers, symmetry_of
 from pyg_symbreak.groups import PointGroup
+from pyg_symbreak.structures import GLAZER
 from pyg_symbreak.structures.conversion import described
 from pyg_symbreak.transforms.add_symmetry import AddSymmetry
 from pyg_symbreak.transforms.input import (
@@ -62,7 +65,8 @@ class AddSymmetryBreaking(BaseTransform):
     - ``"noise"``, :class:`~pyg_symbreak.breaking.Noise`: independent normal numbers on the nodes;
     - one of your own, see :class:`~pyg_symbreak.breaking.Breaking`.
 
-    The object of a structure leaves pure translations, which carry a supercell into itself, alone; noise does not.
+    An object of the whole structure leaves pure translations, which carry a supercell into itself, alone; fields on the
+    nodes and noise do not.
 
     With ``choose="sample"`` and no seed this is a random transform (``transform=``), else a deterministic one
     (``pre_transform=``). Objects belong to the orientation and the order of nodes that the structure had: transforms
@@ -95,7 +99,12 @@ class AddSymmetryBreaking(BaseTransform):
         of ``x``; ``breaking_irreps`` says how they transform.
     on : "graph" or "nodes"
         With "nodes" an object of the whole structure is copied to all nodes, ``[N, dim]``. An object that has a row on
-        each node stays as it is.
+        each node stays as it is. What breaks translations of a supercell takes "nodes": ``keep`` is then the symbol or
+        number of a space group, a Glazer symbol, a subgroup, a distortion or a distorted structure, as for
+        :func:`~pyg_symbreak.breaking.breaking_set` of a symmetry, and the object a field in ``irreps``, see
+        :class:`~pyg_symbreak.breaking.NodeFields`. With ``choose="target"`` this is decided by the target.
+    nodes : str or indices, optional
+        An element, or whole orbits, that such a field lives on. Default: chosen, as are its irreps.
     symprec : float or "auto"
         Tolerance of the detection, Å. Where :class:`AddSymmetry` has attached the symmetry, it is not detected again.
     features : sequence of str, or mapping of str to irreps
@@ -128,13 +137,14 @@ class AddSymmetryBreaking(BaseTransform):
         self,
         breaking: Breaking | str = "group",
         *,
-        keep: str | PointGroup | None = None,
+        keep: Any = None,
         choose: int | Literal["sample", "all", "target"] = "sample",
         target: str | Mapping[str, str] = "y",
         seed: int | None = None,
         irreps: str | o3.Irreps | None = None,
         attr: str | None = "breaking",
         on: Literal["graph", "nodes"] = "graph",
+        nodes: Any = None,
         symprec: float | Literal["auto"] = 1e-3,
         features: Sequence[str] | Mapping[str, str] = (),
     ) -> None:
@@ -143,11 +153,23 @@ class AddSymmetryBreaking(BaseTransform):
         if on not in ("graph", "nodes"):
             raise ValueError(f"on must be 'graph' or 'nodes', got {on!r}")
         require_free(attr)
-        self.breaking = _breaking(breaking, keep)
+        self.irreps = None if irreps is None else str(o3.Irreps(irreps))
+        if breaking == "group" and (nodes is not None or not _is_point_group(keep)):
+            if on == "graph":
+                if isinstance(keep, int | float):
+                    raise TypeError(f"keep must be a PointGroup or a symbol, got {keep!r}")
+                raise ValueError(
+                    f"keep={keep!r}, nodes={nodes!r}: what breaks translations of a supercell takes objects on the "
+                    "nodes, pass on='nodes'"
+                )
+            self.breaking: Breaking = NodeFields(keep, nodes, self.irreps)
+        elif nodes is not None:
+            raise ValueError(f"nodes={nodes!r} goes with breaking='group' or is a parameter of NodeFields")
+        else:
+            self.breaking = _breaking(breaking, keep)
         self.choose = choose
         self.target = target if isinstance(target, str) else dict(target)
         self.seed = seed
-        self.irreps = None if irreps is None else str(o3.Irreps(irreps))
         self.attr = attr
         self.on = on
         self.symprec = symprec
@@ -192,8 +214,14 @@ class AddSymmetryBreaking(BaseTransform):
                 and getattr(breaking, "keep", "given") is None
             ):
                 target = read_target(read, self.target)
-                kept, _ = target_stabilizer(symmetry, target, symmetry.symprec, self._rotations_only)
-                breaking = replace(breaking, keep=kept)
+                kept, mask = target_stabilizer(symmetry, target, symmetry.symprec, self._rotations_only)
+                rows = tuple(np.flatnonzero(mask).tolist())
+                if isinstance(breaking, NodeFields):
+                    breaking = replace(breaking, keep=rows)
+                elif self.on == "nodes" and not set(symmetry.pure_translations.tolist()) <= set(rows):
+                    breaking = NodeFields(rows, irreps=self.irreps)
+                else:
+                    breaking = replace(breaking, keep=kept)
             return read, symmetry, breaking.objects(read, symmetry, self.features)
 
     @property
@@ -292,6 +320,13 @@ def _not_batched(data: Data) -> str:
         except Exception:  # as above
             return f"data.{key}, which {described(value)}"
     return "its attributes"
+
+
+def _is_point_group(keep: Any) -> bool:
+    """Whether what is to be kept is said as a point group, or not at all; "C2", which is both, as a point group."""
+    if isinstance(keep, str):
+        return keep == "C2" or not (keep.replace(" ", "") in space_group_numbers() or GLAZER.fullmatch(keep))
+    return keep is None or isinstance(keep, PointGroup)
 
 
 def _breaking(breaking: Breaking | str, keep: str | PointGroup | None) -> Breaking:

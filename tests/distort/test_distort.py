@@ -21,9 +21,8 @@ from torch_geometric.data import Data
 from pyg_symbreak.detect import detect_symmetry, symmetrize
 from pyg_symbreak.distort import distortions, relax, same_structure
 from pyg_symbreak.distort.displacements import Displacements, nearest_neighbor_distance
-from pyg_symbreak.distort.isotropy import isotropy_subgroups
 from pyg_symbreak.distort.mulliken import mulliken_symbol
-from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices
+from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices, isotropy_subgroups
 from pyg_symbreak.structures import from_ase
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from pyg_symbreak.groups import FiniteGroup
+from .finite_group import FiniteGroup, Subgroup
 
-__all__ = ["isotropy_subgroups"]
+__all__ = ["irreps_of", "isotropy_subgroups", "joint_isotropy_subgroups"]
 
 _TOL = 1e-6
 
@@ -57,6 +59,54 @@ def isotropy_subgroups(matrices: np.ndarray, group: FiniteGroup) -> list[tuple[t
         reversible = bool(np.abs(matrices @ vector + vector).max(1).min() < _TOL)
         found.append((k, space.shape[1], vector, reversible))
     return sorted(found, key=lambda item: (item[1], -len(item[0]), item[0]))
+
+
+def joint_isotropy_subgroups(
+    first: Sequence[Subgroup], second: Sequence[Subgroup], group: FiniteGroup
+) -> list[tuple[Subgroup, int, Subgroup]]:
+    """Stabilizers of pairs of vectors, none zero, of two representations, up to conjugacy.
+
+    The stabilizer of (v, w) is the intersection of those of v and w.
+
+    Parameters
+    ----------
+    first, second : sequences of subgroups
+        One isotropy subgroup of each class of a representation.
+    group : FiniteGroup
+
+    Returns
+    -------
+    list of (K, i, H)
+        K is the intersection of ``first[i]`` with H, a conjugate of one of the second. By falling order of K.
+    """
+    found = []
+    known: set[Subgroup] = set()
+    others = [(h, frozenset(h)) for b in second for h in group.conjugates(b)]
+    for i, a in enumerate(first):
+        for h, members in others:
+            common = tuple(g for g in a if g in members)
+            if common not in known:
+                known.update(group.conjugates(common))
+                found.append((common, i, h))
+    return sorted(found, key=lambda item: (-len(item[0]), item[0]))
+
+
+def irreps_of(matrices: np.ndarray) -> list[np.ndarray]:
+    """One copy [order, d, d] of each inequivalent real irrep in a real orthogonal representation [order, n, n].
+
+    It is an eigenspace of a random symmetric matrix averaged over the group. By rising dimension.
+    """
+    random = np.random.default_rng(1).standard_normal(matrices.shape[1:])
+    average = (matrices @ (random + random.T) @ matrices.swapaxes(1, 2)).mean(0)
+    values, vectors = np.linalg.eigh(average)
+    cuts = np.flatnonzero(np.diff(values) > 1e-7 * np.abs(values).max()) + 1
+    found: list[np.ndarray] = []
+    for space in np.split(vectors, cuts, axis=1):
+        part = space.T @ matrices @ space
+        character = np.trace(part, axis1=1, axis2=2)
+        if all(np.abs(np.trace(known, axis1=1, axis2=2) - character).max() > 1e-4 for known in found):
+            found.append(part)
+    return sorted(found, key=lambda part: part.shape[1])
 
 
 def _kernels(maps: np.ndarray) -> np.ndarray:

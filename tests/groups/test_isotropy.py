@@ -5,8 +5,7 @@ import pytest
 from ase.build import molecule
 
 from pyg_symbreak.distort.displacements import Displacements
-from pyg_symbreak.distort.isotropy import isotropy_subgroups
-from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices
+from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices, isotropy_subgroups
 
 
 def fixed_space(matrices: np.ndarray, k: tuple[int, ...]) -> np.ndarray:
