@@ -1,13 +1,13 @@
-"""What a flow is, and how it is trained on an action, without samples."""
+"""What a flow is, and how it is trained: on an action, without samples, or on samples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Flow", "fit_action"]
+__all__ = ["Flow", "fit_action", "fit_samples"]
 
 
 class Flow(nn.Module):
@@ -29,7 +29,6 @@ def fit_action(
     batch: int = 256,
     lr: float = 2e-3,
     generator: torch.Generator | None = None,
-    parameters: Iterable[nn.Parameter] | None = None,
 ) -> list[float]:
     r"""Train a flow on its own samples: lower :math:`E_q[\log q(x) + S(x)] = KL(q \| e^{-S}/Z) - \log Z`.
 
@@ -43,23 +42,68 @@ def fit_action(
     steps, batch : int
     lr : float
     generator : torch.Generator, optional
-    parameters : optional
-        What is trained; default: all of the flow.
 
     Returns
     -------
     list of float
         The loss at each step.
     """
-    optimizer = torch.optim.Adam(flow.parameters() if parameters is None else parameters, lr)
+
+    def loss() -> Tensor:
+        x, log_prob = flow.sample(batch, generator)
+        return (log_prob + action(x)).mean()
+
+    return _descend(flow, loss, steps, lr)
+
+
+def fit_samples(
+    flow: nn.Module,
+    x: Tensor,
+    steps: int,
+    batch: int = 256,
+    lr: float = 2e-3,
+    generator: torch.Generator | None = None,
+    penalty: Callable[[Tensor], Tensor] | None = None,
+) -> list[float]:
+    """Train a flow on samples: lower the mean of -log q(x), and a penalty.
+
+    Adam, with a rate that falls to zero along a cosine.
+
+    Parameters
+    ----------
+    flow : module with ``log_prob``
+    x : Tensor [N, ...]
+    steps : int
+    batch : int
+        Samples a step, drawn anew; all where there are no more.
+    lr : float
+    generator : torch.Generator, optional
+    penalty : callable, optional
+        Of the samples of a step, a number.
+
+    Returns
+    -------
+    list of float
+        The loss at each step.
+    """
+
+    def loss() -> Tensor:
+        part = x if len(x) <= batch else x[torch.randint(len(x), (batch,), generator=generator)]
+        out = -flow.log_prob(part).mean()  # type: ignore[operator]
+        return out if penalty is None else out + penalty(part)
+
+    return _descend(flow, loss, steps, lr)
+
+
+def _descend(module: nn.Module, loss: Callable[[], Tensor], steps: int, lr: float) -> list[float]:
+    optimizer = torch.optim.Adam(module.parameters(), lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     losses = []
     for _ in range(steps):
-        x, log_prob = flow.sample(batch, generator)
-        loss = (log_prob + action(x)).mean()
+        value = loss()
         optimizer.zero_grad()
-        loss.backward()
+        value.backward()
         optimizer.step()
         schedule.step()
-        losses.append(loss.item())
+        losses.append(value.item())
     return losses

@@ -57,7 +57,7 @@ class VacuumMixture(Flow):
     --------
     >>> from torch_geometric.utils import erdos_renyi_graph
     >>> from pyg_symbreak.flows import FieldFlow
-    >>> flow = FieldFlow(erdos_renyi_graph(6, 0.5), 6, start=2.0)
+    >>> flow = FieldFlow(erdos_renyi_graph(6, 0.5), 6, start=9.0)
     >>> both = VacuumMixture(flow, PointGroup("Ci"), irreps="0o")
     >>> x, log_prob = both.sample(200)
     >>> x.shape, both.num_vacua, bool((both.vacuum(x) == (x.mean((1, 2)) < 0)).all())
