@@ -2,10 +2,12 @@
 
 import math
 import pickle
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -144,14 +146,18 @@ def _levels(structure: Structure, limit: float) -> list[Symmetry]:
     return crystal_levels(structure, limit) if structure.pbc.any() else molecule_levels(structure, limit)
 
 
+CHUNK = 32
+"""Structures that are sent to a process at once."""
+
+
 def detect_symmetries(
     structures: Iterable[Data | Atoms],
     symprec: float | Literal["auto"] = 1e-3,
     *,
     features: Features = (),
     processes: int = 1,
-) -> list[Symmetry | GraphSymmetry]:
-    """Detect the symmetries of many structures.
+) -> Iterator[Symmetry | GraphSymmetry]:
+    """Detect the symmetries of many structures, one after the other as they are asked for.
 
     Parameters
     ----------
@@ -159,27 +165,30 @@ def detect_symmetries(
     symprec, features
         As in :func:`detect_symmetry`.
     processes : int
-        Number of processes to share the work; 1 does it here.
+        Number of processes to share the work; 1 does it here. They are some structures ahead, no more: memory does
+        not grow with the number of structures.
 
-    Returns
-    -------
-    list of Symmetry or GraphSymmetry
+    Yields
+    ------
+    Symmetry or GraphSymmetry
 
     Raises
     ------
     ValueError, TypeError
         As in :func:`detect_symmetry`; the message names the structure.
     """
-    structures = list(structures)
+    numbered = enumerate(structures)
     work = partial(_detect_numbered, symprec=symprec, features=features)
     if processes == 1:
-        return [work(item) for item in enumerate(structures)]
-    chunk = max(1, len(structures) // (8 * processes))
-    items = list(enumerate(structures))
-    chunks = [pickle.dumps(items[k : k + chunk]) for k in range(0, len(items), chunk)]
+        yield from map(work, numbered)
+        return
     with ProcessPoolExecutor(processes) as pool:  # as bytes: shared memory would cost a file for each tensor
-        found = pool.map(partial(_detect_chunk, work), chunks)
-        return [symmetry for part in found for symmetry in pickle.loads(part)]
+        begun: deque[Future[bytes]] = deque()
+        while (chunk := list(islice(numbered, CHUNK))) or begun:
+            if chunk:
+                begun.append(pool.submit(_detect_chunk, work, pickle.dumps(chunk)))
+            if not chunk or len(begun) > 2 * processes:
+                yield from pickle.loads(begun.popleft().result())
 
 
 def _detect_numbered(item, symprec, features) -> Symmetry | GraphSymmetry:

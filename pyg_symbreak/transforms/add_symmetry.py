@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import tee
 from typing import Literal
 
 import torch
@@ -70,15 +71,16 @@ class AddSymmetry(BaseTransform):
         with naming(data):
             return self._attach(data, detect_symmetry(read, self.symprec, features=self.features))
 
-    def map(self, structures: Iterable[Data], processes: int = 1) -> list[Data]:
-        """Attach their symmetries to copies of many structures, detected in so many processes.
+    def map(self, structures: Iterable[Data], processes: int = 1) -> Iterator[Data]:
+        """Attach their symmetries to copies of many structures, detected in so many processes, one after the other.
 
         The message of an error names the structure.
         """
-        copies = [copy.copy(data) for data in structures]
-        read = [require_data(data, self) for data in copies]
+        copies, waiting = tee(copy.copy(data) for data in structures)
+        read = (require_data(data, self) for data in waiting)
         found = detect_symmetries(read, self.symprec, features=self.features, processes=processes)
-        return [self._attach(data, symmetry) for data, symmetry in zip(copies, found, strict=True)]
+        for data, symmetry in zip(copies, found, strict=True):
+            yield self._attach(data, symmetry)
 
     @staticmethod
     def _attach(data: Data, found: Symmetry | GraphSymmetry) -> Data:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, Literal
 
@@ -198,9 +198,10 @@ class AddSymmetryBreaking(BaseTransform):
                 )
             return self._attach(data, found, rows[0])
 
-    def map(self, structures: Iterable[Data], processes: int = 1) -> list[Data | Batch]:
+    def map(self, structures: Iterable[Data], processes: int = 1) -> Iterator[Data | Batch]:
         """Copies of many structures with their symmetries, as :meth:`AddSymmetry.map` attaches them, and objects."""
-        return [self(data) for data in AddSymmetry(self.symprec, self.features).map(structures, processes)]
+        for data in AddSymmetry(self.symprec, self.features).map(structures, processes):
+            yield self(data)
 
     def _read(self, data: Data) -> tuple[Data, Symmetry | GraphSymmetry, Objects]:
         """The structure as it is read, its symmetry and its objects."""

@@ -180,8 +180,8 @@ def test_data_batches_and_mixed_names():
     assert detect_symmetry(data, features={"isotope": "0e"}).group.schoenflies == "C3v"
     along = data.pos[4] - data.pos[0]  # the axis of that C3v
     data.v = along.expand(5, 3)
-    assert detect_symmetries([data], features={"isotope": "0e", "v": "1o"})[0].group.schoenflies == "C3v"
-    assert detect_symmetries([data], features={"isotope": "0e", "v": "1e"})[0].group.schoenflies == "C3"
+    assert next(detect_symmetries([data], features={"isotope": "0e", "v": "1o"})).group.schoenflies == "C3v"
+    assert next(detect_symmetries([data], features={"isotope": "0e", "v": "1e"})).group.schoenflies == "C3"
 
 
 def test_bad_irreps_are_refused():

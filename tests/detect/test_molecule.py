@@ -356,13 +356,30 @@ def test_features_distinguish_atoms():
 
 def test_batches_and_processes_agree():
     structures = [g2[name] for name in g2.names[:40]]
-    alone = detect_symmetries(structures)
-    shared = detect_symmetries(structures, processes=2)
+    alone = list(detect_symmetries(structures))
+    shared = list(detect_symmetries(structures, processes=2))
     for a, b in zip(alone, shared, strict=True):
         assert torch.equal(a.permutations, b.permutations)
         assert torch.equal(a.rotations, b.rotations)
     with pytest.raises(ValueError, match="structure 1: the structure has no atoms"):
-        detect_symmetries([molecule("H2O"), Atoms()])
+        list(detect_symmetries([molecule("H2O"), Atoms()]))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_structures_are_read_as_their_symmetries_are_asked_for(processes):
+    """Of a stream without an end only some are in memory."""
+    read = 0
+
+    def stream():
+        nonlocal read
+        while True:
+            read += 1
+            yield molecule("CH4")
+
+    found = detect_symmetries(stream(), processes=processes)
+    assert [next(found).order for _ in range(40)] == [24] * 40
+    assert read <= (40 if processes == 1 else 300)
+    found.close()
 
 
 @pytest.mark.parametrize(

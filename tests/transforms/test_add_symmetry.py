@@ -143,4 +143,4 @@ def test_many_at_once(processes):
     assert all("symmetry" not in data for data in given)
     given[2].pos[1] = float("nan")
     with pytest.raises(ValueError, match=r"structure 2: .*finite"):
-        AddSymmetry().map(given, processes)
+        list(AddSymmetry().map(given, processes))

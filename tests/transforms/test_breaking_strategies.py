@@ -473,7 +473,7 @@ def test_bad_inputs():
 def test_many_structures_at_once():
     names = ["NH3", "CH4", "C2H4"]
     transform = AddSymmetryBreaking(irreps="2x1o+1e+2e+2o+3o+3e", choose=0)
-    found = transform.map((from_ase(molecule(name), torch.float64) for name in names), processes=2)
+    found = list(transform.map((from_ase(molecule(name), torch.float64) for name in names), processes=2))
     for data, name in zip(found, names, strict=True):
         assert torch.equal(data.breaking, transform(from_ase(molecule(name), torch.float64)).breaking)
         assert data.symmetry.group.schoenflies == {"NH3": "C3v", "CH4": "Td", "C2H4": "D2h"}[name]
