@@ -145,11 +145,14 @@ def target_stabilizer(
     Raises
     ------
     ValueError
-        The symmetry is continuous.
+        The symmetry is continuous, and the target breaks what moves no atom: rotations about the axis of a linear
+        molecule.
     """
     if symmetry.continuous is not None:
+        assert symmetry.kernel is not None
         _require_unbroken(symmetry, target, tolerance)
-        return symmetry.group, np.ones(len(symmetry.permutations), dtype=bool)
+        kept = target_changes(symmetry, target) <= tolerance
+        return symmetry.group if kept.all() else symmetry.kernel, kept
     return largest_group(symmetry.rotations.numpy(), target_changes(symmetry, target, rotations_only), tolerance)
 
 
@@ -164,19 +167,19 @@ def target_changes(symmetry: Symmetry, target: Target, rotations_only: bool = Fa
 
 
 def _require_unbroken(symmetry: Symmetry, target: Target, tolerance: float) -> None:
-    """Raise ValueError for a target that breaks a continuous symmetry."""
+    """Raise ValueError for a target that some of the operations change that move no node, of which there is no end."""
     assert symmetry.kernel is not None
     axes = symmetry.kernel.frame[:, 2:] if symmetry.kernel.dimension == 1 else symmetry.kernel.frame[:, :2]
     turns = np.array([np.eye(3), *(rotation(axis, 1.0) for axis in axes.T)])  # with these a dense subgroup
     mirrors = np.array([m for m in symmetry.kernel.components if np.linalg.det(m) < 0][:1]).reshape(-1, 3, 3)
-    elements = [m @ r for r in symmetry.rotations.numpy() for m in (*turns, *mirrors)]
-    matrices = torch.from_numpy(irreps_matrices(target.irreps, np.array(elements)))
-    permutations = symmetry.permutations.repeat_interleave(len(turns) + len(mirrors), 0)
-    changes = torch.einsum("gij,nj->gni", matrices, target.rows) - target.rows[permutations]
+    matrices = torch.from_numpy(irreps_matrices(target.irreps, np.concatenate([turns, mirrors])))
+    changes = torch.einsum("gij,nj->gni", matrices, target.rows) - target.rows
     if changes.norm(dim=2).max() > tolerance:
         raise ValueError(
             "the target breaks a continuous symmetry: its equally good targets have no end; "
-            f"the structure has {symmetry.group.schoenflies}"
+            f"the structure has {symmetry.group.schoenflies}. Attach an object made from the target instead, such as "
+            "the direction in which it bends, data.breaking [1, 3] with data.breaking_irreps = '1o': a symmetry of the "
+            "structure carries it, with its answer, to each other direction"
         )
 
 
@@ -295,8 +298,10 @@ def paired_object(
     rows = objects.all()
     on_nodes = objects.level == "node"
     kept, mask = target_stabilizer(symmetry, target, tolerance, rotations_only)
-    if symmetry.continuous is not None:  # all of it keeps the target, and carries the objects into each other
-        return rows[0]
+    if symmetry.continuous is not None:
+        if mask.all():  # all of it keeps the target, and carries the objects into each other
+            return rows[0]
+        return _paired_on_line(objects, data, symmetry, target)
     _require_translations(symmetry, mask, on_nodes)
     matrices = torch.from_numpy(irreps_matrices(objects.irreps, symmetry.rotations.numpy()))
     acting = torch.ones(len(mask), dtype=torch.bool)
@@ -327,6 +332,23 @@ def paired_object(
         others = scores[~alike]
         if len(others) == 0 or scores.max() - others.max() > CLEAR * best.norm():
             return best
+    raise ValueError("no rule tells which object belongs to the target: the target is nearly symmetric; raise symprec")
+
+
+def _paired_on_line(objects: Objects, data: Data, symmetry: Symmetry, target: Target) -> Tensor:
+    """The object of a linear molecule whose target tells its ends apart and keeps all else."""
+    rows = objects.all()
+    if len(rows) == 1:
+        assert symmetry.kernel is not None
+        raise ValueError(
+            f"objects that keep {symmetry.group.schoenflies} cannot give a target that keeps "
+            f"{symmetry.kernel.schoenflies} only, Stab(x, y): keep less, or leave keep out to keep what the target does"
+        )
+    for moment in _moments(data, target, objects.irreps):
+        scores = rows @ moment.sum(0)
+        first, second = scores.topk(2).values.tolist()
+        if first - second > CLEAR * float(rows[0].norm()):
+            return rows[int(scores.argmax())]
     raise ValueError("no rule tells which object belongs to the target: the target is nearly symmetric; raise symprec")
 
 

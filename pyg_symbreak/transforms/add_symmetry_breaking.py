@@ -234,6 +234,12 @@ class AddSymmetryBreaking(BaseTransform):
         if self.choose == "target":
             target, tolerance = read_target(data, self.target), getattr(symmetry, "symprec", 0.0)
             only = self._rotations_only
+            if found.size == float("inf"):
+                why = getattr(found, "explanation", "")
+                raise ValueError(
+                    "choose='target' takes one of finitely many objects: use AddSymmetryBreaking('input', "
+                    "choose='target'), or keep what leaves finitely many" + (f". {why}" if why else "")
+                )
             return paired_object(found, data, symmetry, target, self.features, tolerance, only)[None]
         if self.choose == "sample":
             return found.sample(1, generator_for(data, self.seed))

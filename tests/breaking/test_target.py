@@ -24,9 +24,10 @@ from pyg_symbreak.datasets import BaTiO3, JahnTeller
 from pyg_symbreak.detect import detect_symmetry
 from pyg_symbreak.groups import irreps_matrices
 from pyg_symbreak.losses import orbit_loss
+from pyg_symbreak.nn import GatedNetwork
 from pyg_symbreak.structures import from_ase
 from pyg_symbreak.testing import pairing_error
-from pyg_symbreak.transforms import AddSymmetryBreaking
+from pyg_symbreak.transforms import AddSymmetryBreaking, NeighborList
 
 WAYS = {
     "group": AddSymmetryBreaking("group", choose="target"),
@@ -93,7 +94,7 @@ def test_pairs_in_any_orientation(name, way):
 def test_where_no_finite_set_depends_on_the_symmetry_alone(make, way):
     data = of(make(), np.random.default_rng(1).normal(size=(9, 3)))
     assert pairing_error(WAYS[way], data, generator=seeded()) < 1e-6
-    with pytest.raises(ValueError, match="cannot be listed"):
+    with pytest.raises(ValueError, match=r"finitely many objects: use AddSymmetryBreaking\('input', choose='target'\)"):
         WAYS["group"](data)
 
 
@@ -198,9 +199,38 @@ def test_linear_molecules():
     assert pairing_error(WAYS["group"], stretched, generator=seeded()) < 1e-6
     asymmetric = of(molecule("CO2"), [(0, 0, 0.1), (0, 0, 0), (0, 0, 0)])
     bent = of(molecule("CO2"), [(0.1, 0, 0), (0, 0, 0), (0, 0, 0)])
-    for data in (asymmetric, bent):
-        with pytest.raises(ValueError, match=r"breaks a continuous symmetry.*Dinfh"):
-            WAYS["group"](data)
+    kept, mask = target_stabilizer(detect_symmetry(asymmetric), read_target(asymmetric), 1e-3)
+    assert (kept.schoenflies, mask.tolist()) == ("Cinfv", [True, False])
+    assert pairing_error(WAYS["group"], asymmetric, trials=6, generator=seeded()) < 1e-6
+    other = asymmetric.clone()
+    other.y = -asymmetric.y[[0, 2, 1]]  # of the molecule turned round
+    torch.testing.assert_close(WAYS["group"](other).breaking, -WAYS["group"](asymmetric.clone()).breaking)
+    torch.testing.assert_close(orbit_candidates(asymmetric)[0], torch.tensor([[0, 0, 0.1], [0, 0, -0.1]]).double())
+    with pytest.raises(ValueError, match="objects that keep Dinfh cannot give a target that keeps Cinfv only"):
+        AddSymmetryBreaking(keep="Dinfh", choose="target")(asymmetric)
+    for way in ("group", "input"):
+        with pytest.raises(ValueError, match=r"breaks a continuous symmetry.*Dinfh\. Attach an object made from the"):
+            WAYS[way](bent)
+
+
+def test_a_bent_molecule_by_an_object_of_its_own():
+    """The direction of the bend moves with the pair, and the symmetry carries it to each other: one target is all."""
+    torch.manual_seed(0)
+    line = NeighborList(3.0)(from_ase(molecule("CO2"), torch.float64))
+    line.x = torch.nn.functional.one_hot((line.z == 8).long(), 2).double()
+    line.breaking = torch.tensor([[1.0, 0, 0]]).double()
+    target = torch.tensor([(0.2, 0, 0), (-0.1, 0, 0), (-0.1, 0, 0)]).double()
+    model = GatedNetwork("2x0e", "1o", "1o", max_radius=3.0, hidden="4x0e+4x1o", layers=1).double()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = (model(line) - target).square().sum()
+        loss.backward()
+        optimizer.step()
+    assert loss < 1e-4
+    across = Rotation.from_euler("z", 0.7).as_matrix()
+    line.breaking = line.breaking @ torch.from_numpy(across).T
+    torch.testing.assert_close(model(line), target @ torch.from_numpy(across).T, atol=0.01, rtol=0)
 
 
 def test_a_lost_translation_is_refused():
@@ -224,7 +254,7 @@ def test_what_is_no_target():
     with pytest.raises(ValueError, match="not finite"):
         WAYS["group"](data)
     data.y = torch.zeros(5, 3)
-    with pytest.raises(ValueError, match="noise is continuous"):
+    with pytest.raises(ValueError, match="takes one of finitely many objects"):
         AddSymmetryBreaking(Noise(), choose="target")(data)
     assert len({repr(AddSymmetryBreaking(choose="target", target=x)) for x in ("y", "force", {"y": "1o"})}) == 3
 
