@@ -15,28 +15,23 @@ Each model is trained on one distortion of each molecule, without and with the o
 from __future__ import annotations
 
 import copy
-import json
-import time
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
+from _shared import Run, console, table
 from e3nn.nn.models.gate_points_2102 import Network
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import GAT, SchNet, TransformerConv, ViSNet, global_add_pool
 from torch_geometric.utils import add_self_loops, scatter
 
 from pyg_symbreak.nn import BreakingEdgeInvariants
-from pyg_symbreak.training import Config, Pair, Pairs, load_pairs
+from pyg_symbreak.training import Config, Pair, Pairs, fit, load_pairs
 
 MOLECULES = ("CH4+", "BH3+", "C3H6+")
 CUTOFF, WIDTH = 4.0, 32
-console = Console(width=max(Console().width, 110))
 
 
 # ------------------------------------------------------------------ models that know no irreps
@@ -214,20 +209,10 @@ def train(name: str, pairs: Pairs, broken: bool, steps: int, seed: int) -> nn.Mo
     objects = torch.cat([pair.objects[:1] for pair in pairs.training]) * broken
     target = torch.cat([pair.y for pair in pairs.training])
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = (answers(model, pairs.training, objects) - target).square().mean()
-        value.backward()
-        return value
+    def loss(step: int) -> Tensor:
+        return (answers(model, pairs.training, objects) - target).square().mean()
 
-    optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in track(range(steps), f"{name}, with{'' if broken else 'out'} object", console=console, transient=True):
-        optimizer.step(loss)
-    # Adam comes near the minimum, L-BFGS goes down to it.
-    optimizer = torch.optim.LBFGS(
-        model.parameters(), max_iter=steps, tolerance_grad=1e-6, tolerance_change=1e-14, line_search_fn="strong_wolfe"
-    )
-    optimizer.step(loss)
+    fit(model, loss, steps, polish=steps, tolerance=1e-6, progress=f"{name}, with{'' if broken else 'out'} object")
     return model
 
 
@@ -238,16 +223,6 @@ def compare(model: nn.Module, pair: Pair, objects: Tensor) -> tuple[float, float
     return off.amin(1).max().item(), off.amin(0).max().item()
 
 
-def table(rows: list[dict]) -> Table:
-    """A table for the terminal."""
-    out = Table(title="Root mean square error by atom (Å) of the worst answer", title_justify="left")
-    for key in rows[0]:
-        out.add_column(key, justify="left" if key in ("model", "molecule") else "right", no_wrap=key == "model")
-    for row in rows:
-        out.add_row(*(f"{v:.2g}" if isinstance(v, float) else str(v) for v in row.values()))
-    return out
-
-
 def main(
     out: Annotated[Path, typer.Option(help="Folder for the figures of merit.")] = Path("results/any_model"),
     steps: Annotated[int, typer.Option(help="Steps of Adam, and of L-BFGS.")] = 60,
@@ -255,7 +230,7 @@ def main(
 ) -> None:
     """Fit distortions that no model can give from the molecule alone, with five models."""
     torch.set_default_dtype(torch.float64)
-    start = time.perf_counter()
+    files = Run(out)
     pairs = load_pairs(Config.of({"dataset": "JahnTeller", "cutoff": CUTOFF, "held_out": []}))
     pairs.training[:] = [pair for pair in pairs.training if pair.name in MOLECULES]
     rows = []
@@ -275,11 +250,8 @@ def main(
                     "worst served": missed,
                 }
             )
-    console.print(table(rows))
-    seconds = time.perf_counter() - start
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "metrics.json").write_text(json.dumps({"rows": rows, "seconds": seconds}, indent=2))
-    console.print(f"Figures of merit are in {out} ({seconds:.0f} s)")
+    console.print(table("Root mean square error by atom (Å) of the worst answer", rows))
+    files.finish({"rows": rows}, "Figures of merit")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ each phase. The other domains follow without training.
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -18,11 +16,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import typer
+from _shared import Run, console, table
 from ase import Atoms
 from ase.io import write
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -34,11 +31,10 @@ from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.diagnosis import kept_symmetry
 from pyg_symbreak.losses import CrystalMismatch, curie_residual
 from pyg_symbreak.nn import GatedNetwork
+from pyg_symbreak.plot import plot_domains, plot_losses, plot_structure
 from pyg_symbreak.structures import apply_distortion, irreps_to_strain, strain_to_irreps, to_ase
+from pyg_symbreak.training import fit
 from pyg_symbreak.transforms import AddSymmetryBreaking, NeighborList
-
-COLORS = {"tetragonal": "#d1495b", "orthorhombic": "#00798c", "rhombohedral": "#edae49"}
-console = Console(width=max(Console().width, 100))
 
 
 def with_features(data: Data, cutoff: float) -> Data:
@@ -167,17 +163,15 @@ class Phases:
 def train(phases: Phases, seed: int, steps: int, broken: bool) -> tuple[GatedNetwork, list[float]]:
     """Train on one domain of each phase, with or without the objects."""
     model, data = phases.network(seed), phases.batch if broken else without_object(phases.batch)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, foreach=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    losses = []
-    for _ in track(range(steps), f"phases, with{'' if broken else 'out'} object", console=console, transient=True):
-        loss = phases.loss(*phases.predict(model, data))
-        losses.append(loss.item())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-    return model, losses
+
+    def loss(step: int) -> Tensor:
+        return phases.loss(*phases.predict(model, data))
+
+    def schedule(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+
+    name = f"phases, with{'' if broken else 'out'} object"
+    return model, fit(model, loss, steps, schedule=schedule, progress=name)
 
 
 def evaluate(phases: Phases, model: GatedNetwork) -> tuple[list[dict], list[Atoms], list[Tensor]]:
@@ -239,85 +233,29 @@ def figure(phases: Phases, displacements: list[Tensor], curves: dict[str, list[f
     """The domains as directions of polarization, one structure of each phase, and the training."""
     fig = plt.figure(figsize=(13, 4.6), constrained_layout=True)
     left, middle, right = fig.add_gridspec(1, 3, width_ratios=[1.15, 1.1, 1])
-    draw_domains(fig.add_subplot(left, projection="3d"), phases, displacements)
+    axes = plot_domains(*polarizations(phases, displacements), fig.add_subplot(left))
+    axes.set_title("Predicted polarization (Ti against O)\nof all domains; rings: exact", fontsize=11)
     grid = middle.subgridspec(2, 2)
-    still = torch.zeros_like(displacements[0][0])
-    for k, (name, y) in enumerate(
-        [("cubic", still), *((t.phase, u[0]) for t, u in zip(phases.targets, displacements, strict=True))]
-    ):
-        draw_cell(fig.add_subplot(grid[k // 2, k % 2]), phases.targets[0], y, name)
-    axes = fig.add_subplot(right)
-    axes.semilogy(curves["without object"], color="0.45", label="without object")
-    axes.semilogy(curves["with object"], color="#30638e", label="with object")
-    axes.axhline(bound, color="k", ls="--", lw=1, label="bound by Curie's principle")
-    axes.set(xlabel="step", ylabel="loss on the three training domains", title="Training on one domain of each phase")
-    axes.legend(frameon=False)
+    cubic = phases.targets[0]
+    shown = {"cubic": None} | {t.phase: u[0] for t, u in zip(phases.targets, displacements, strict=True)}
+    for k, (name, y) in enumerate(shown.items()):
+        axes = plot_structure(cubic, y, fig.add_subplot(grid[k // 2, k % 2]), scale=5)
+        axes.set_title(name, fontsize=10, pad=0)
+        if k == 0:
+            axes.legend(loc="upper left", bbox_to_anchor=(-0.25, 1.0), frameon=False, fontsize=8, handletextpad=0)
+    axes = plot_losses(curves, bound, fig.add_subplot(right))
+    axes.set(ylabel="loss on the three training domains", title="Training on one domain of each phase")
     return fig
 
 
-def draw_domains(axes: plt.Axes, phases: Phases, displacements: list[Tensor]) -> None:
-    """Arrows along the predicted polarization of each domain; rings mark the exact directions."""
-    corners = np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)])
-    for a in corners:
-        for b in corners:
-            if np.abs(a - b).sum() == 2 and tuple(a) < tuple(b):
-                axes.plot(*np.stack([a, b]).T, color="0.8", lw=1)
-    for target, y, found in zip(phases.targets, displacements, phases.sets, strict=True):
-        polar = (y[:, target.z == 22].mean(1) - y[:, target.z == 8].mean(1)).numpy()
-        polar = polar / np.linalg.norm(polar, axis=1, keepdims=True)
-        exact = found.objects.numpy() * np.sign((found.objects.numpy() * polar).sum(1, keepdims=True))
-        reach = 1 / np.abs(exact).max(1, keepdims=True)
-        axes.quiver(*np.zeros((3, len(polar))), *(polar * reach).T, color=COLORS[target.phase], arrow_length_ratio=0.12)
-        label = f"{target.phase}: {len(polar)}"
-        axes.scatter(*(exact * reach).T, s=60, facecolors="none", edgecolors=COLORS[target.phase], label=label)
-    axes.set_box_aspect((1, 1, 1), zoom=1.1)
-    axes.set_axis_off()
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=3, frameon=False, handletextpad=0.1, columnspacing=0.8
-    )
-    axes.set_title("Predicted polarization (Ti against O)\nof all domains; rings: exact", fontsize=11)
-
-
-def draw_cell(axes: plt.Axes, cubic: Data, y: Tensor, name: str) -> None:
-    """The cell seen almost along -x, displacements five times enlarged."""
-    view = torch.tensor([[-0.30, 0.95, 0.0], [-0.25, -0.10, 0.96]], dtype=y.dtype)
-    a = cubic.cell[0, 0, 0]
-    images, moved, species = [], [], []
-    for i in range(5):
-        for n in np.ndindex(2, 2, 2):
-            at = cubic.pos[i] % a + a * torch.tensor(n, dtype=y.dtype)
-            if (at <= a + 1e-6).all():
-                images.append(at)
-                moved.append(at + 5 * y[i])
-                species.append(int(cubic.z[i]))
-    flat, ends = torch.stack(images) @ view.T, torch.stack(moved) @ view.T
-    corner = a * torch.tensor(list(np.ndindex(2, 2, 2)), dtype=y.dtype)
-    for p in corner:
-        for q in corner:
-            if (p - q).abs().sum() == a and tuple(p) < tuple(q):
-                axes.plot(*(torch.stack([p, q]) @ view.T).T, color="0.85", lw=0.8, zorder=0)
-    look = {56: ("#7fb069", 90, "Ba"), 22: ("#30638e", 70, "Ti"), 8: ("#d1495b", 35, "O")}
-    for number, (color, size, label) in look.items():
-        rows = [k for k, z in enumerate(species) if z == number]
-        axes.scatter(*ends[rows].T, s=size, color=color, label=label, zorder=2, edgecolors="white", linewidths=0.5)
-    for p, q in zip(flat, ends, strict=True):
-        if (p - q).norm() > 0.05:
-            axes.annotate("", q, p, arrowprops={"arrowstyle": "->", "color": "0.2", "lw": 0.9}, zorder=3)
-    axes.set_aspect("equal")
-    axes.set_axis_off()
-    axes.set_title(name, color=COLORS.get(name, "k"), fontsize=10, pad=0)
-    if name == "cubic":
-        axes.legend(loc="upper left", bbox_to_anchor=(-0.25, 1.0), frameon=False, fontsize=8, handletextpad=0)
-
-
-def table(title: str, rows: list[dict]) -> Table:
-    """A table for the terminal."""
-    out = Table(title=title, title_justify="left")
-    for key in rows[0]:
-        out.add_column(key, justify="right", no_wrap=key == "phase")
-    for row in rows:
-        out.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
-    return out
+def polarizations(phases: Phases, displacements: list[Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Predicted polarization [n, 3] of each domain of each phase, and the exact directions."""
+    found, exact = {}, {}
+    for target, y, objects in zip(phases.targets, displacements, phases.sets, strict=True):
+        polar = y[:, target.z == 22].mean(1) - y[:, target.z == 8].mean(1)
+        found[target.phase] = polar
+        exact[target.phase] = objects.objects * (objects.objects * polar).sum(1, keepdim=True).sign()
+    return found, exact
 
 
 def main(
@@ -329,34 +267,33 @@ def main(
 ) -> None:
     """Predict the ferroelectric phases of BaTiO3 from the cubic one, every domain of each."""
     torch.set_default_dtype(torch.float64)
-    start = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
+    files = Run(out)
     paper = paper_pair(seed, min(steps, 300))
-    console.print(table("Cubic to tetragonal on a fixed cell (mismatch, Å²)", [paper]))
+    console.print(table("Cubic to tetragonal on a fixed cell (mismatch, Å²)", [paper], ".3g"))
 
     phases = Phases()
     bound = phases.curie_bound()
     _, unbroken = train(phases, seed, steps, broken=False)
     model, broken = train(phases, seed, steps, broken=True)
     rows, structures, displacements = evaluate(phases, model)
-    console.print(table("One network, trained on one domain of each phase, asked for all domains", rows))
+    console.print(table("One network, trained on one domain of each phase, asked for all domains", rows, ".3g"))
     summary = {
         "without object": unbroken[-1],
         "Curie bound": bound,
         "with object": broken[-1],
         "moved input: off by (Å)": moved_prediction_error(phases, model, seed),
     }
-    console.print(table("Loss after training, and predictions for a rotated, permuted, shifted crystal", [summary]))
+    console.print(
+        table("Loss after training, and predictions for a rotated, permuted, shifted crystal", [summary], ".3g")
+    )
 
     write(out / "domains.extxyz", structures)
     for atoms in structures:
         write(out / f"{atoms.info['phase']}_{atoms.info['domain']:02d}.cif", atoms)
     curves = {"without object": unbroken, "with object": broken}
     figure(phases, displacements, curves, bound).savefig(out / "domains.png", dpi=120)
-    seconds = time.perf_counter() - start
-    metrics = {"paper pair": paper, "phases": rows, **summary, "seconds": seconds}
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2))
-    console.print(f"{len(structures)} structures, figure and metrics are in {out} ({seconds:.0f} s)")
+    metrics = {"paper pair": paper, "phases": rows, **summary}
+    files.finish(metrics, f"{len(structures)} structures, figure and metrics")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ decoding.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -30,11 +29,12 @@ import networkx as nx
 import numpy as np
 import torch
 import typer
-from _strategies import (
+from _shared import (
     DIM,
     GRAPH_WAYS,
     BreakingFeatures,
     Metrics,
+    Run,
     compare,
     console,
     dots,
@@ -42,7 +42,6 @@ from _strategies import (
     graph_way,
     markdown,
     mean_and_deviation,
-    save,
     table,
     train,
 )
@@ -273,8 +272,7 @@ def main(
 ) -> None:
     """Find maximum cuts and independent sets without labels, with each way to break symmetry."""
     torch.set_num_threads(1)  # the tensors are small
-    start = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
+    files = Run(out)
     graphs = dataset()
     bound = bounds(graphs)
     models: dict[str, nn.Module] = {}
@@ -296,11 +294,9 @@ def main(
         found = max(r[key] for r in results["none"])
         console.print(f"none, {key}: bound {value:.4f}, found at most {found:.4f}")
     figure(results, bound, graphs, models).savefig(out / "combinatorial.png", dpi=90)
-    seconds = time.perf_counter() - start
     optima = {data.name: data.optimum[0].tolist() for data in graphs}
-    save(out, results, bounds=bound, optima=optima, unsolved=missed, seconds=seconds)
     (out / "table.md").write_text(markdown(rows))
-    console.print(f"Figure, table and metrics are in {out} ({seconds:.0f} s)")
+    files.finish({"runs": results, "bounds": bound, "optima": optima, "unsolved": missed})
 
 
 if __name__ == "__main__":

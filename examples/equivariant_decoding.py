@@ -21,8 +21,6 @@ a graph is recovered if the edges with more than 1/2 make a graph isomorphic to 
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -34,12 +32,13 @@ import networkx as nx
 import numpy as np
 import torch
 import typer
-from _strategies import (
+from _shared import (
     COLORS,
     DIM,
     GRAPH_WAYS,
     BreakingFeatures,
     Metrics,
+    Run,
     compare,
     console,
     dots,
@@ -353,8 +352,7 @@ def main(
 ) -> None:
     """Decode clouds and graphs from invariant codes, with each way to break symmetry."""
     torch.set_num_threads(1)  # the tensors are small
-    start = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
+    files = Run(out)
     all_clouds, all_graphs = clouds(), graphs()
     models: dict[tuple[str, str], nn.Module] = {}
 
@@ -373,11 +371,9 @@ def main(
     console.print(table("Clouds, in % of the distance from the centre", rows["clouds"]))
     console.print(table("Graphs, squared error in % of that of the best constant", rows["graphs"]))
     figure(results, models).savefig(out / "equivariant_decoding.png", dpi=90)
-    seconds = time.perf_counter() - start
     for kind in results:
         (out / f"{kind}.md").write_text(markdown(rows[kind]))
-    (out / "metrics.json").write_text(json.dumps({"runs": results, "seconds": seconds}, indent=2))
-    console.print(f"Figure, tables and metrics are in {out} ({seconds:.0f} s)")
+    files.finish({"runs": results}, "Figure, tables and metrics")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ in conflict.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -27,18 +26,19 @@ import networkx as nx
 import numpy as np
 import torch
 import typer
-from _strategies import (
+from _shared import (
     GRAPH_WAYS,
     BreakingFeatures,
     Metrics,
+    Run,
     bound_row,
     compare,
     console,
     dots,
     draw,
     graph_way,
+    markdown,
     mean_and_deviation,
-    save,
     table,
     train,
 )
@@ -315,8 +315,7 @@ def main(
 ) -> None:
     """Encode graphs whose nodes are alike, and colour them, with each way to break symmetry."""
     torch.set_num_threads(1)  # the tensors are small
-    start = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
+    files = Run(out)
     symmetric = list(distinct(vertex_transitive()).values())
     unseen = symmetric[::5]
     seen = [data for i, data in enumerate(symmetric) if i % 5]
@@ -342,9 +341,8 @@ def main(
         least, most = (f(r[key] for r in results["none"]) for f in (min, max))
         console.print(f"none, {key}: bound {bound[key]:.6f}, found {least:.6f} to {most:.6f}")
     figure(results, bound, models).savefig(out / "graph_autoencoder.png", dpi=90)
-    seconds = time.perf_counter() - start
-    save(out, results, rows, bounds=bound, seconds=seconds)
-    console.print(f"Figure, table and metrics are in {out} ({seconds:.0f} s)")
+    (out / "table.md").write_text(markdown(rows))
+    files.finish({"runs": results, "bounds": bound})
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ above the ground state by
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -26,19 +25,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import typer
-from _strategies import (
+from _shared import (
     DIM,
     GRAPH_WAYS,
     BreakingFeatures,
     Metrics,
+    Run,
     bound_row,
     compare,
     console,
     dots,
     draw,
     graph_way,
+    markdown,
     mean_and_deviation,
-    save,
     table,
     train,
 )
@@ -263,8 +263,7 @@ def main(
 ) -> None:
     """Find ground states of Ising models without labels, with each way to break symmetry."""
     torch.set_num_threads(1)  # the tensors are small
-    start = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
+    files = Run(out)
     test = tori(20, torch.Generator().manual_seed(1000))
     bound = bounds(Batch.from_data_list(test))
     models = {}
@@ -282,9 +281,8 @@ def main(
         least, most = (f(r[ABOVE] for r in results[way]) for f in (min, max))
         console.print(f"{way}: bound {value:.6f}, found {least:.6f} to {most:.6f}")
     figure(results, bound, models).savefig(out / "ising.png", dpi=90)
-    seconds = time.perf_counter() - start
-    save(out, results, rows, bounds=bound, seconds=seconds)
-    console.print(f"Figure, table and metrics are in {out} ({seconds:.0f} s)")
+    (out / "table.md").write_text(markdown(rows))
+    files.finish({"runs": results, "bounds": bound})
 
 
 if __name__ == "__main__":

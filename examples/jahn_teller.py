@@ -13,9 +13,7 @@ K is given: for molecules held out of training too it is taken from the data, as
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from multiprocessing import get_context
@@ -26,18 +24,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import typer
-from rich.console import Console
+from _shared import Run, console, table
 from rich.progress import track
-from rich.table import Table
 from torch_geometric.data import Batch
 
 from pyg_symbreak.groups import PointGroup
-from pyg_symbreak.training import Config, Distorter, Pair, answer_all, evaluate, load_pairs, sample
+from pyg_symbreak.plot import plot_structure
+from pyg_symbreak.training import Config, Distorter, Pair, answer_all, evaluate, fit, load_pairs, sample
 
 WAYS = {"without object": "none", "noise": "noise", "with object": "group"}
 COLORS = {"without object": "0.45", "noise": "#edae49", "with object": "#30638e"}
 HIDDEN = "16x0e+8x0o+8x1e+8x1o+4x2e+4x2o"
-console = Console(width=max(Console().width, 125))
 Row = dict[str, Any]
 
 
@@ -73,30 +70,21 @@ def run(job: tuple[str, int, int]) -> tuple[dict[str, list[Row]], dict[str, Any]
     config = config_for(way)
     pairs = load_pairs(config)
     model = Distorter(pairs, config)
-    optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=1e-2, foreach=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     most = max(len(pair.images_y) for pair in pairs.training) if way == "noise" else 1
 
     def batch_of(number: int) -> Batch:
         return Batch.from_data_list([sample(pair, config, number, most) for pair in pairs.training])
 
-    def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        value = model.loss(batch).mean()
-        value.backward()
-        return value
+    first = batch_of(0)
 
-    batch = batch_of(0)
-    for step in range(steps):
-        if way == "noise":  # drawn anew; it may lead to any of the equivalent distortions
-            batch = batch_of(seed * steps + step)
-        optimizer.step(loss)
-        schedule.step()
-    if way != "noise":  # Adam comes near the minimum, L-BFGS goes down to it
-        optimizer = torch.optim.LBFGS(
-            model.parameters(), max_iter=steps // 2, tolerance_change=1e-14, line_search_fn="strong_wolfe"
-        )
-        optimizer.step(loss)
+    def loss(step: int) -> torch.Tensor:
+        """Noise is drawn anew; it may lead to any of the equivalent distortions."""
+        return model.loss(batch_of(seed * steps + step) if way == "noise" else first).mean()
+
+    def schedule(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+
+    fit(model, loss, steps, schedule=schedule, polish=0 if way == "noise" else steps // 2, tolerance=1e-7)
     rows = {
         "training": [evaluate(model, pair, config) for pair in pairs.training],
         "held out": [evaluate(model, pair, config) for pair in pairs.held_out],
@@ -159,22 +147,6 @@ def held_out_rows(pairs: list[Pair], results: dict[str, list[tuple]]) -> list[Ro
     return rows
 
 
-def table(title: str, rows: list[Row]) -> Table:
-    """A table for the terminal."""
-    out = Table(title=title, title_justify="left")
-    for key in rows[0]:
-        out.add_column(key, justify="left" if key in ("molecule", "S", "K") else "right", no_wrap=key == "molecule")
-    for row in rows:
-        out.add_row(*map(_shown, row.values()))
-    return out
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, list):
-        return f"{np.mean(value):.2f} ± {np.std(value, ddof=1) if len(value) > 1 else 0:.2f}"
-    return f"{value + 0.0:.2g}" if isinstance(value, float) else str(value)
-
-
 # ------------------------------------------------------------------ figure
 
 
@@ -208,19 +180,7 @@ def figure(rows: list[Row], held_out: list[Row], shown: Pair, answers: np.ndarra
 
 def draw_answers(axes: plt.Axes, pair: Pair, answers: np.ndarray) -> None:
     """A molecule seen along its main axis, and the ion in each of the predicted shapes."""
-    frame = pair.group.frame
-    flat = pair.data.pos.numpy() @ frame
-    flat = flat - flat.mean(0)
-    axes.scatter(*flat[:, :2].T, s=250, color="white", edgecolors="0.6", label="neutral molecule")
-    for number, y in enumerate(answers):
-        ends = flat + y @ frame
-        color = ["#d1495b", "#00798c", "#edae49"][number % 3]
-        for p, q in zip(flat, ends, strict=True):
-            axes.annotate("", q[:2], p[:2], arrowprops={"arrowstyle": "->", "color": color, "lw": 1.5})
-        axes.scatter(*ends[:, :2].T, s=40, color=color, label=f"answer to object {number}", zorder=3)
-    axes.set_aspect("equal")
-    axes.margins(0.15)
-    axes.set_axis_off()
+    plot_structure(pair.data, answers, axes, direction=pair.group.axis)
     axes.set_title(f"{pair.name}: {pair.group.schoenflies} to {pair.keep.schoenflies}, trained on one distortion")
     axes.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2)
 
@@ -234,7 +194,7 @@ def main(
 ) -> None:
     """Predict how symmetric molecules distort when an electron is taken away, every equivalent distortion."""
     torch.set_default_dtype(torch.float64)
-    start = time.perf_counter()
+    files = Run(out)
     results = run_all(steps, seeds, workers)
     config = config_for("with object")
     pairs = load_pairs(config)
@@ -255,12 +215,8 @@ def main(
     model.load_state_dict(results["with object"][0][1])
     shown = next(pair for pair in pairs.training if pair.name == show)
     answers = answer_all(model, shown, config)[0].numpy()
-    out.mkdir(parents=True, exist_ok=True)
     figure(rows, held_out, shown, answers).savefig(out / "jahn_teller.png", dpi=120)
-    seconds = time.perf_counter() - start
-    metrics = {"training": rows, "held out": held_out, **summary, "seconds": seconds}
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2))
-    console.print(f"Figure and metrics are in {out} ({seconds:.0f} s)")
+    files.finish({"training": rows, "held out": held_out, **summary}, "Figure and metrics")
 
 
 if __name__ == "__main__":

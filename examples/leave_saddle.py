@@ -10,14 +10,13 @@ displaces the atoms along the unstable ones so that an isotropy subgroup stays, 
 
 from __future__ import annotations
 
-import json
-import time
 from pathlib import Path
 from typing import Annotated
 
 import matplotlib.pyplot as plt
 import numpy as np
 import typer
+from _shared import Run, console, table
 from ase import Atoms
 from ase.build import add_adsorbate, fcc100, molecule
 from ase.calculators.calculator import Calculator, all_changes
@@ -26,8 +25,6 @@ from ase.cluster import Octahedron
 from ase.optimize import BFGS
 from ase.units import Bohr, Hartree
 from ase.visualize.plot import plot_atoms
-from rich.console import Console
-from rich.table import Table
 
 from pyg_symbreak.detect import detect_symmetry
 from pyg_symbreak.distort import Relaxation, relax
@@ -36,7 +33,6 @@ PLAIN, DESCENT, RATTLE, CURVATURE = "#8d8d8d", "#d1495b", "#30638e", "#edae49"
 COLORS = {"Cu": "#d98e5f", "O": "#d1495b"}
 FMAX = 0.01
 CATIONS = {"CH4": "6-31g*", "C6H6": "sto-3g"}
-console = Console(width=110)
 
 
 # ------------------------------------------------------------------ symmetric structures
@@ -180,16 +176,6 @@ def row(name: str, found: dict) -> dict:
     }
 
 
-def table(rows: list[dict]) -> Table:
-    """A table for the terminal."""
-    out = Table()
-    for key, value in rows[0].items():
-        out.add_column(key, justify="left" if isinstance(value, str) else "right")
-    for line in rows:
-        out.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in line.values()))
-    return out
-
-
 def main(
     out: Annotated[Path, typer.Option(help="Folder for structures, figure and figures of merit.")] = Path(
         "results/leave_saddle"
@@ -197,14 +183,13 @@ def main(
     quantum: Annotated[bool, typer.Option("--quantum", help="CH4+ and C6H6+ with PySCF too.")] = False,
 ) -> None:
     """Relax symmetric structures by themselves, rattled, and along the distortions that break their symmetry."""
-    start = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
+    files = Run(out)
     compared = {}
     for name, make in STRUCTURES.items():
         with console.status(name):
             compared[name] = compare(make)
     rows = [row(name, found) for name, found in compared.items()]
-    console.print(table(rows))
+    console.print(table("Relaxed by themselves, rattled, and along unstable distortions", rows, ".3f"))
     for number, found in enumerate(compared.values()):
         found["relax"].write(out / f"structure_{number}.extxyz")
     figure(compared).savefig(out / "leave_saddle.png", dpi=100)
@@ -214,9 +199,7 @@ def main(
             ion.write(out / f"{name}_cation.extxyz")
             for structure in sorted(ion.found, key=lambda s: s.energy):
                 console.print(f"{name}+  {structure}", highlight=False)
-    seconds = time.perf_counter() - start
-    (out / "metrics.json").write_text(json.dumps({"structures": rows, "seconds": seconds}, indent=2))
-    console.print(f"Structures, figure and metrics are in {out} ({seconds:.0f} s)")
+    files.finish({"structures": rows}, "Structures, figure and metrics")
 
 
 if __name__ == "__main__":

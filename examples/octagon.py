@@ -14,21 +14,17 @@ arXiv 2402.02681.
 from __future__ import annotations
 
 import copy
-import json
 import math
-import time
 from pathlib import Path
 from typing import Annotated
 
 import matplotlib.pyplot as plt
 import torch
 import typer
+from _shared import Run, console, table
 from ase.io import write
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 from torch_geometric.data import Batch, Data
@@ -39,12 +35,12 @@ from pyg_symbreak.groups import PointGroup, irreps_matrices
 from pyg_symbreak.losses import curie_residual
 from pyg_symbreak.nn import GatedNetwork
 from pyg_symbreak.structures import apply_distortion, irreps_to_strain, to_ase
+from pyg_symbreak.training import fit
 from pyg_symbreak.transforms import NeighborList
 
 COLORS = {6: "#30638e", 7: "#d1495b"}
 LOBES = "#edae49"
 RADIUS, SHIFT = 1.5, 0.25  # Å: of the octagon, and of the atoms along either axis
-console = Console()
 
 
 # ------------------------------------------------------------------ the octagon, its symmetry, and two sets
@@ -112,21 +108,10 @@ def train(
     torch.manual_seed(seed)
     model = GatedNetwork("2x0e+0o", "1o", None if objects is None else "2e", max_radius=3.0)
 
-    def squared_error() -> Tensor:
-        optimizer.zero_grad()
-        loss = (answer(model, data, objects) - target).square().sum(dim=(1, 2)).mean()
-        loss.backward()
-        return loss
+    def squared_error(step: int) -> Tensor:
+        return (answer(model, data, objects) - target).square().sum(dim=(1, 2)).mean()
 
-    optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in track(range(steps), name, console=console, transient=True):
-        optimizer.step(squared_error)
-    # Adam comes near the minimum, L-BFGS goes down to it.
-    optimizer = torch.optim.LBFGS(
-        model.parameters(), max_iter=100, tolerance_grad=1e-9, tolerance_change=1e-14, line_search_fn="strong_wolfe"
-    )
-    optimizer.step(squared_error)
-    return model, squared_error().item()
+    return model, fit(model, squared_error, steps, polish=100, progress=name)[-1]
 
 
 def curie_bound(data: Data, item: Tensor | None, target: Tensor) -> float:
@@ -197,16 +182,6 @@ def draw(axes: plt.Axes, data: Data, item: Tensor, answer: Tensor, target: Tenso
     axes.set_axis_off()
 
 
-def table(title: str, rows: list[dict]) -> Table:
-    """A table for the terminal."""
-    out = Table(title=title, title_justify="left")
-    for key in rows[0]:
-        out.add_column(key, justify="right")
-    for row in rows:
-        out.add_row(*(f"{v:.2g}" if isinstance(v, float) else str(v) for v in row.values()))
-    return out
-
-
 def main(
     out: Annotated[Path, typer.Option(help="Folder for structures, figure and figures of merit.")] = Path(
         "results/octagon"
@@ -217,8 +192,7 @@ def main(
     """Turn one square of an octagon into a rectangle: the set for N(S, K) beside the set for N(S)."""
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)  # the tensors are small
-    start = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
+    files = Run(out)
     data = octagon()
     group, _ = symmetry_of(data)
     keep = group.subgroup("D2[001][010]")
@@ -259,10 +233,7 @@ def main(
         atoms.info.update(object=four[i].tolist(), in_set_of=asked[i]["in the set of"])
     write(out / "answers.extxyz", structures)
     figure(data, four, answers, targets[nearest.indices]).savefig(out / "octagon.png", dpi=120)
-    seconds = time.perf_counter() - start
-    metrics = {"training": training, "asked": asked, "turned: off by (Å)": miss, "seconds": seconds}
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2))
-    console.print(f"Structures, figure and metrics are in {out} ({seconds:.0f} s)")
+    files.finish({"training": training, "asked": asked, "turned: off by (Å)": miss}, "Structures, figure and metrics")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ Y. Xie and T. Smidt, "Equivariant Symmetry Breaking Sets", Trans. Mach. Learn. R
 from __future__ import annotations
 
 import copy
-import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -21,12 +19,10 @@ from typing import Annotated
 import matplotlib.pyplot as plt
 import torch
 import typer
+from _shared import Run, console, table
 from ase import Atoms
 from ase.io import write
 from matplotlib.lines import Line2D
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch_geometric.data import Batch, Data
@@ -38,9 +34,9 @@ from pyg_symbreak.detect import detect_symmetry
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.losses import curie_residual
 from pyg_symbreak.nn import GatedNetwork
+from pyg_symbreak.training import fit
 
 COLORS = ["#30638e", "#00a6a6", "#7fb069", "#edae49", "#d1495b", "#8e5572"]  # one for each object
-console = Console()
 
 
 # ------------------------------------------------------------------ the prism, its symmetry, and two sets
@@ -93,21 +89,10 @@ def train(name: str, prisms: list[Data], objects: Tensor | None, steps: int, see
     model = GatedNetwork("0o", "1o", irreps, max_radius=2.5)
     target = torch.stack([prism.y[0, 0] for prism in prisms])
 
-    def squared_error() -> Tensor:
-        optimizer.zero_grad()
-        loss = (answer(model, prisms, objects) - target).square().sum(dim=1).mean()
-        loss.backward()
-        return loss
+    def squared_error(step: int) -> Tensor:
+        return (answer(model, prisms, objects) - target).square().sum(dim=1).mean()
 
-    optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in track(range(steps), name, console=console, transient=True):
-        optimizer.step(squared_error)
-    # Adam comes near the minimum, L-BFGS goes down to it.
-    optimizer = torch.optim.LBFGS(
-        model.parameters(), max_iter=100, tolerance_grad=1e-9, tolerance_change=1e-14, line_search_fn="strong_wolfe"
-    )
-    optimizer.step(squared_error)
-    return model, squared_error().item()
+    return model, fit(model, squared_error, steps, polish=100, progress=name)[-1]
 
 
 @torch.no_grad()
@@ -170,16 +155,6 @@ def frames(name: str, prism: Data, objects: Tensor, answers: Tensor) -> list[Ato
     return [Atoms("C6", prism.pos.numpy(), info={"set": name, "object": b, "answer": y}) for b, y in rows]
 
 
-def table(rows: list[dict]) -> Table:
-    """A table for the terminal."""
-    out = Table(title="Choose one vertex of a prism: 6 objects, 12 orientations", title_justify="left")
-    for key in rows[-1]:
-        out.add_column(key, justify="left" if key == "set" else "right")
-    for row in rows:
-        out.add_row(*(f"{v:.2g}" if isinstance(v, float) else str(v) for v in row.values()))
-    return out
-
-
 def main(
     out: Annotated[Path, typer.Option(help="Folder for answers, figure and figures of merit.")] = Path(
         "results/triangular_prism"
@@ -190,8 +165,7 @@ def main(
     """Choose one vertex of a triangular prism: an ideal equivariant set beside one that is not equivariant."""
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)  # the tensors are small
-    start = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
+    files = Run(out)
     prism = TriangularPrism()[0]
     group = symmetry_of(prism)
     # Turned by 60° about its axis the prism lies the other way, but has the same symmetry group.
@@ -215,7 +189,7 @@ def main(
         {"set": "not equivariant", "pairs": 2, "squared error": both_loss}
         | figures_of_merit(ask(both_model, prism, naive_objects)),
     ]
-    console.print(table(rows))
+    console.print(table("Choose one vertex of a prism: 6 objects, 12 orientations", rows))
     console.print(f"Curie bound on the squared error without an object: {bound:.6f}")
 
     with torch.no_grad():
@@ -224,10 +198,8 @@ def main(
     shown = frames("ideal", prism, ideal, first) + frames("ideal, turned", other, ideal, good)
     write(out / "answers.extxyz", shown + frames("not equivariant, turned", other, naive, bad))
     figure(prism, other, ideal, good, bad).savefig(out / "triangular_prism.png", dpi=120)
-    seconds = time.perf_counter() - start
-    metrics = {"Curie bound": bound, "without object": unbroken, "sets": rows[1:], "seconds": seconds}
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2))
-    console.print(f"Answers, figure and metrics are in {out} ({seconds:.0f} s)")
+    metrics = {"Curie bound": bound, "without object": unbroken, "sets": rows[1:]}
+    files.finish(metrics, "Answers, figure and metrics")
 
 
 if __name__ == "__main__":

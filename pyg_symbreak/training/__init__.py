@@ -9,15 +9,27 @@ from typing import TYPE_CHECKING, Any
 from pyg_symbreak.training.config import Config
 
 if TYPE_CHECKING:
+    from pyg_symbreak.training.loop import fit
     from pyg_symbreak.training.model import Distorter, answer_all, evaluate, sample
     from pyg_symbreak.training.pairs import Pair, Pairs, atom_features, load_pairs
 
-__all__ = ["Config", "Distorter", "Pair", "Pairs", "answer_all", "atom_features", "evaluate", "load_pairs", "sample"]
+__all__ = [
+    "Config",
+    "Distorter",
+    "Pair",
+    "Pairs",
+    "answer_all",
+    "atom_features",
+    "evaluate",
+    "fit",
+    "load_pairs",
+    "sample",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import networks and pairs when they are asked for, so that a configuration is read without them."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = "model" if name in ("Distorter", "answer_all", "evaluate", "sample") else "pairs"
-    return getattr(import_module(f"{__name__}.{room}"), name)
+    room = {"Distorter": "model", "answer_all": "model", "evaluate": "model", "sample": "model", "fit": "loop"}
+    return getattr(import_module(f"{__name__}.{room.get(name, 'pairs')}"), name)

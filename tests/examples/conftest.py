@@ -8,7 +8,7 @@ import pytest
 import torch
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-sys.path.append(str(EXAMPLES))  # where an example finds _strategies.py when it is run
+sys.path.append(str(EXAMPLES))  # where an example finds _shared.py when it is run
 
 
 @pytest.fixture(scope="module")

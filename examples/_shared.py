@@ -1,8 +1,9 @@
-"""What the applications share: ways to break the symmetry of a graph, runs over ways and seeds, tables and figures."""
+"""What the examples share: runs over ways and seeds, tables and files; ways to break the symmetry of a graph."""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch_geometric.transforms import BaseTransform
 
 from pyg_symbreak.breaking import InputIndexed, Noise
 from pyg_symbreak.nn import SymPE
+from pyg_symbreak.training import fit
 from pyg_symbreak.transforms import AddSymmetryBreaking, OrbitIndividualization
 
 DIM = 8
@@ -38,7 +40,7 @@ COLORS = {
     "relaxed E-MLP": "#7fb069",
 }
 Metrics = dict[str, float]
-console = Console(width=max(Console().width, 110))
+console = Console(width=max(Console().width, 125))
 
 
 # ------------------------------------------------------------------ ways to break the symmetry of a graph
@@ -104,14 +106,11 @@ def train(
     model: nn.Module, loss: Callable[[Batch, float], Tensor], batches: Sequence[Batch], steps: int, lr: float = 1e-2
 ) -> None:
     """Minimize a loss on batches in turn, with Adam; the loss is also told how far training is, from 0 to 1."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
-    for step in range(steps):
-        value = loss(batches[step % len(batches)], step / steps)
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        schedule.step()
+
+    def schedule(optimizer: torch.optim.Optimizer) -> torch.optim.lr_scheduler.LRScheduler:
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+
+    fit(model, lambda step: loss(batches[step % len(batches)], step / steps), steps, lr, schedule=schedule)
 
 
 def compare(run: Callable[[str, int], Metrics], ways: Sequence[str], seeds: int) -> dict[str, list[Metrics]]:
@@ -146,14 +145,34 @@ def bound_row(name: str, results: dict[str, list[Metrics]], bound: dict[str, flo
     return {"way": name} | {key: f"{bound[key]:.3g}" if key in bound else "" for key in keys}
 
 
-def table(title: str, rows: list[dict[str, str]]) -> Table:
-    """A table for the terminal."""
+def table(title: str, rows: list[dict], digits: str = ".2g") -> Table:
+    """A table for the terminal, numbers with so many digits, lists of numbers as mean ± standard deviation."""
     out = Table(title=title, title_justify="left")
-    for key in rows[0]:
-        out.add_column(key, justify="left" if key == "way" else "right")
+    for number, key in enumerate(rows[0]):
+        out.add_column(key, justify="right" if number else "left", no_wrap=not number)
     for row in rows:
-        out.add_row(*row.values())
+        out.add_row(*(_shown(value, digits) for value in row.values()))
     return out
+
+
+def _shown(value: object, digits: str) -> str:
+    if isinstance(value, list) and all(isinstance(number, float) for number in value):
+        return f"{np.mean(value):.2f} ± {np.std(value, ddof=1) if len(value) > 1 else 0:.2f}"
+    return f"{value + 0.0:{digits}}" if isinstance(value, float) else str(value)
+
+
+class Run:
+    """The folder that an example writes to, and how long it takes."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.start = out, time.perf_counter()
+        out.mkdir(parents=True, exist_ok=True)
+
+    def finish(self, metrics: dict, what: str = "Figure, table and metrics") -> None:
+        """Write the figures of merit, and say where all is."""
+        seconds = time.perf_counter() - self.start
+        (self.out / "metrics.json").write_text(json.dumps(metrics | {"seconds": seconds}, indent=2))
+        console.print(f"{what} are in {self.out} ({seconds:.0f} s)")
 
 
 def markdown(rows: list[dict[str, str]]) -> str:
@@ -172,11 +191,3 @@ def dots(axes: plt.Axes, results: dict[str, list[Metrics]], key: str) -> None:
     axes.set_xticks(range(len(results)), [way.replace(" ", "\n") for way in results], fontsize=9)
     axes.set_title(key, fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def save(
-    out: Path, results: dict[str, list[Metrics]], rows: list[dict[str, str]] | None = None, **others: object
-) -> None:
-    """Figures of merit of each run, and the table (default: of their means), as files."""
-    (out / "metrics.json").write_text(json.dumps({"runs": results, **others}, indent=2))
-    (out / "table.md").write_text(markdown(rows or mean_and_deviation(results)))
