@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import typer
-from _strategies import console, markdown, table
+from _shared import console, markdown, table
 from torch import Tensor, nn
 from torch_geometric.data import Data
 

@@ -19,7 +19,7 @@ from typing import Annotated
 import matplotlib.pyplot as plt
 import torch
 import typer
-from _strategies import console, markdown, table
+from _shared import console, markdown, table
 from scipy.special import ive
 from torch import Tensor
 

@@ -29,7 +29,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import typer
-from _strategies import console, markdown, table
+from _shared import console, markdown, table
 from scipy.stats import chisquare
 from torch import Tensor, nn
 
