@@ -11,6 +11,7 @@ from torch_geometric.utils import scatter
 from pyg_symbreak.nn.constants import ConstantsMixin
 from pyg_symbreak.nn.degrees import blocks_of
 from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
+from pyg_symbreak.structures import require_own_object
 
 __all__ = ["BreakingEdgeInvariants"]
 
@@ -72,7 +73,8 @@ class BreakingEdgeInvariants(ConstantsMixin):
     Raises
     ------
     ValueError
-        Data without ``pos``, ``edge_index`` or ``breaking``, or with an object of other irreps.
+        Data without ``pos``, ``edge_index`` or ``breaking``, or with an object of other irreps; or, in the first batch,
+        a structure that was turned and its object was not.
 
     Shapes:
         - **input:** a :class:`~torch_geometric.data.Data` or batch with ``pos`` :math:`(|\mathcal{V}|, 3)`,
@@ -98,6 +100,7 @@ class BreakingEdgeInvariants(ConstantsMixin):
 
     def __init__(self, irreps_breaking: str | o3.Irreps, object_degree: int = 1, lmax: int = 4) -> None:
         super().__init__()
+        self._has_looked = False
         self.irreps_breaking = str(o3.Irreps(irreps_breaking))
         self.powers = SymmetricPowers(irreps_breaking, object_degree, lmax)
         irreps = o3.Irreps(self.powers.irreps_out)
@@ -164,6 +167,9 @@ class BreakingEdgeInvariants(ConstantsMixin):
 
     def _object(self, data: Data) -> Tensor:
         """The object and its powers."""
+        if not self._has_looked and not torch.compiler.is_compiling():
+            require_own_object(data)
+            self._has_looked = True
         dim = o3.Irreps(self.irreps_breaking).dim
         graphs = 1 if data.batch is None else data.num_graphs
         breaking = data.breaking

@@ -13,6 +13,7 @@ from pyg_symbreak.nn.breaking_conv import BreakingConv, per_neighbor, with_objec
 from pyg_symbreak.nn.degrees import blocks_of, join_degrees, split_by_degree
 from pyg_symbreak.nn.edge_embedding import EdgeEmbedding
 from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
+from pyg_symbreak.structures import require_own_object
 
 __all__ = ["Gate", "GatedNetwork"]
 
@@ -74,7 +75,8 @@ class GatedNetwork(nn.Module):
     Raises
     ------
     ValueError
-        The data lacks an attribute, the object among them, or one has another width or dtype than the network.
+        The data lacks an attribute, the object among them, or one has another width or dtype than the network; or, in
+        the first batch, a structure was turned and its object was not.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class GatedNetwork(nn.Module):
         radial_neurons: int = 16,
     ) -> None:
         super().__init__()
+        self._has_looked = False
         irreps_in, irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
         object_irreps = o3.Irreps(irreps_breaking or "")
         graph_irreps = o3.Irreps(irreps_graph_out or "")
@@ -188,6 +191,9 @@ class GatedNetwork(nn.Module):
                     f"the object breaking has irreps {irreps}, the network irreps_breaking {self.irreps_breaking}: "
                     "give the network those of the objects, and all objects common ones (irreps=... of the transform)"
                 )
+        if not self._has_looked and not torch.compiler.is_compiling():
+            require_own_object(data)
+            self._has_looked = True
         num_nodes, num_graphs = data.x.size(0), 1 if data.batch is None else data.num_graphs
         if breaking.dim() != 2 or breaking.size(1) != self.dim_breaking:
             raise ValueError(

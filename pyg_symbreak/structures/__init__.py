@@ -16,6 +16,7 @@ from pyg_symbreak.files import read_structure
 
 from .checks import LONGEST, MIN_DISTANCE, check_structure, check_values, refuse_coincidence
 from .conversion import StructureArrays, array_of, bare_atoms, from_ase, occupancy_kinds, structure_arrays, to_ase
+from .mark import mark_of, require_own_object
 from .matching import Match, apply_distortion, irreps_to_strain, match_atoms, strain_to_irreps
 from .neighbors import neighbor_pairs
 from .tilts import GLAZER, Octahedra, Tilts, find_octahedra, parse_glazer
@@ -36,12 +37,14 @@ __all__ = [
     "find_octahedra",
     "from_ase",
     "irreps_to_strain",
+    "mark_of",
     "match_atoms",
     "neighbor_pairs",
     "occupancy_kinds",
     "parse_glazer",
     "read_structure",
     "refuse_coincidence",
+    "require_own_object",
     "strain_to_irreps",
     "structure_arrays",
     "to_ase",

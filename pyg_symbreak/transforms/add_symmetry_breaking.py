@@ -29,7 +29,7 @@ from pyg_symbreak.breaking import (
 )
 from pyg_symbreak.detect import GraphSymmetry, Symmetry, require_features, space_group_numbers, symmetry_of
 from pyg_symbreak.groups import PointGroup
-from pyg_symbreak.structures import GLAZER
+from pyg_symbreak.structures import GLAZER, mark_of
 from pyg_symbreak.structures.conversion import described
 from pyg_symbreak.transforms.add_symmetry import AddSymmetry
 from pyg_symbreak.transforms.input import (
@@ -70,7 +70,9 @@ class AddSymmetryBreaking(BaseTransform):
 
     With ``choose="sample"`` and no seed this is a random transform (``transform=``), else a deterministic one
     (``pre_transform=``). Objects belong to the orientation and the order of nodes that the structure had: transforms
-    that rotate or renumber (``RandomRotate``) come before this one.
+    that rotate or renumber (``RandomRotate``) come before this one. ``data.breaking_mark`` [1, 3], a vector of the
+    positions, tells the first batch that :class:`~pyg_symbreak.nn.GatedNetwork` or
+    :class:`~pyg_symbreak.nn.BreakingEdgeInvariants` sees whether they do (noise has none, it fits any orientation).
 
     Parameters
     ----------
@@ -259,6 +261,8 @@ class AddSymmetryBreaking(BaseTransform):
         rows = _like(rows, data)
         if found.level == "graph":
             rows = rows.expand(data.num_nodes, -1) if self.on == "nodes" else rows[None]
+        if self.attr is not None and data.get("pos") is not None and not isinstance(self.breaking, Noise):
+            data[f"{self.attr}_mark"] = mark_of(data.pos, data.get("cell"), data.get("pbc"))
         return attach(data, self.attr, rows, self.irreps or str(found.irreps))
 
     def __repr__(self) -> str:
