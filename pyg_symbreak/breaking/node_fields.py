@@ -226,7 +226,7 @@ def node_breaking_set(
     space = _lowest(spaces, kept, explicit=nodes is not None and irreps is not None)
     fixed = space.breaking(kept)
     first, unique = fixed[0], len(fixed) == 1 and space.reverses(fixed[0])
-    first = first * np.sign(first.flat[np.abs(first).argmax()])
+    first = first * np.sign(first.flat[np.abs(first).round(6).argmax()])
     if depends_on == "input" or (depends_on == "nodes" and not unique):
         first = _canonical_direction(space, kept, data if data is not None else from_ase(atoms), features)
     movers = space.group.transversal(kept, range(space.group.order))
