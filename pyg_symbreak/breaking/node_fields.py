@@ -460,7 +460,7 @@ def _by_space_group(keep: str | int, spaces: list[_Space]) -> Subgroup:
         pairs = [joint_isotropy_subgroups(a, b, group) for a, b in combinations(singles, 2)]
         found: list[Subgroup] = []
         known: set[Subgroup] = set()
-        for k in [*chain(*singles), *(k for joint in pairs for k, *_ in joint)]:
+        for k in [*chain(*singles), *(joint[0] for pair in pairs for joint in pair)]:
             if k not in known and wanted in (space.subgroup(k).space_group or ()):
                 known.update(group.conjugates(k))
                 found.append(k)

@@ -13,14 +13,18 @@ from pyg_symbreak.distort.distortions import Distortion, distortions
 from pyg_symbreak.distort.equivalence import same_structure
 from pyg_symbreak.distort.relax import relax
 from pyg_symbreak.distort.relaxation import FLAT, Descent, Relaxation, Stationary
+from pyg_symbreak.distort.tilt_systems import TILT_SYSTEMS, glazer, tilt_systems
 
 __all__ = [
     "FLAT",
+    "TILT_SYSTEMS",
     "Descent",
     "Distortion",
     "Relaxation",
     "Stationary",
     "distortions",
+    "glazer",
     "relax",
     "same_structure",
+    "tilt_systems",
 ]

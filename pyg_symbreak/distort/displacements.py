@@ -26,7 +26,7 @@ from pyg_symbreak.detect import (
 from pyg_symbreak.distort.mulliken import mulliken_symbol
 from pyg_symbreak.distort.wave_vectors import WaveVectors
 from pyg_symbreak.groups import FiniteGroup, PointGroup
-from pyg_symbreak.structures import neighbor_pairs, to_ase
+from pyg_symbreak.structures import Octahedra, find_octahedra, neighbor_pairs, to_ase
 
 __all__ = ["Displacements", "Features", "Irrep", "held_atoms", "nearest_neighbor_distance", "structure_symmetry"]
 
@@ -39,7 +39,7 @@ class Irrep:
 
     ``basis[c]`` [d, M, 3] is an orthonormal basis of copy c; S acts on each by the same ``matrices`` [order, d, d].
     ``stiffness`` is that of the softest copy in the matrix that divides them. ``translations`` says whether some are
-    broken.
+    broken, ``k`` is the letter and a vector of the star of k vectors, of a crystal.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Irrep:
     matrices: np.ndarray
     stiffness: float
     translations: bool
+    k: tuple[str | None, tuple[float, ...]] | None = None
 
 
 class Displacements:
@@ -81,7 +82,7 @@ class Displacements:
         features: Features = (),
         strain: bool = False,
     ):
-        symmetry = structure_symmetry(x, symprec, features)
+        self.symmetry = symmetry = structure_symmetry(x, symprec, features)
         self.whole, self.space_group = symmetry.group, symmetry.space_group or symmetry.layer_group
         atoms = symmetrize(x, symmetry)
         self.atoms = to_ase(atoms) if isinstance(atoms, Data) else atoms
@@ -126,6 +127,14 @@ class Displacements:
         self.permutations = permutations[np.where(flips & inverted, len(permutations) - 1, 0)]
         self._elements = np.arange(len(self.rotations))
         self.plane = whole.frame[:, [0, 2]]
+
+    @cached_property
+    def octahedra(self) -> Octahedra | None:
+        """The octahedra of a perovskite, None of what is none."""
+        try:
+            return find_octahedra(self.atoms)
+        except ValueError:
+            return None
 
     @property
     def order(self) -> int:
@@ -213,13 +222,18 @@ class Displacements:
         return np.einsum("mr,mia->ria", null_space(moved.T, rcond=1e-6), motions)
 
     def average(self, matrix: np.ndarray) -> np.ndarray:
-        """Average a symmetric matrix [3M, 3M] over the group: the nearest that commutes with it."""
-        size = 3 * self.rows
-        total = np.zeros((size, size))
-        for g in range(self.order):
-            half = self.images(matrix.reshape(size, self.rows, 3), [g])[0].reshape(size, size)
-            total += self.images(half.T.reshape(size, self.rows, 3), [g])[0].reshape(size, size)
-        return (total + total.T) / (2 * self.order)
+        """Average a symmetric matrix [3M, 3M] over the group: the nearest that commutes with it.
+
+        First over one operation of each coset of the pure translations, then over these.
+        """
+        size, pure = 3 * self.rows, 1 if self.linear else len(self.symmetry.pure_translations)
+        for operations in (range(0, self.order, pure), range(pure)):
+            total = np.zeros((size, size))
+            for g in operations:
+                half = self.images(matrix.reshape(size, self.rows, 3), [g])[0].reshape(size, size)
+                total += self.images(half.T.reshape(size, self.rows, 3), [g])[0].reshape(size, size)
+            matrix = (total + total.T) / (2 * len(operations))
+        return matrix
 
     def stabilizer(self, u: np.ndarray) -> tuple[int, ...]:
         """Operations that leave displacements [M, 3] as they are, to a thousandth of the largest."""
@@ -285,8 +299,9 @@ class Displacements:
             aligned.append(np.einsum("ab,aix->bix", left @ right, copy))
         softest = copies[0].reshape(dimension, -1)
         stiffness = float(np.einsum("ki,ij,kj->", softest, matrix, softest)) / dimension
-        broken = self._breaks_translations(np.trace(matrices, axis1=1, axis2=2))
-        return Irrep(name, np.array(aligned), matrices, stiffness, broken)
+        character = np.trace(matrices, axis1=1, axis2=2)
+        broken = self._breaks_translations(character)
+        return Irrep(name, np.array(aligned), matrices, stiffness, broken, self._wave(character))
 
     def _springs(self) -> np.ndarray:
         """Model force constants [3M, 3M]: springs that stiffen with the sixth power of the overlap of two atoms."""
@@ -351,10 +366,8 @@ class Displacements:
             inversion = np.abs(self.rotations + np.eye(3)).max((1, 2)) < _TOL
             return kind + ("_" + ("g" if character[inversion][0] > 0 else "u") if inversion.any() else "")
         if self._breaks_translations(character):
-            letter = None
-            if self.atoms.pbc.all():
-                letter = self._wave_vectors.letter(self._wave_vectors.star(character))
-            return letter or f"k{dimension}"
+            wave = self._wave(character)
+            return wave[0] if wave and wave[0] else f"k{dimension}"
         first = np.unique(self._elements, return_index=True)[1]
         if self.atoms.pbc.any():  # cell vectors that it leaves where they are
             turned = self.rotations[first] @ self.atoms.cell.array.T
@@ -362,6 +375,12 @@ class Displacements:
         else:
             fixed = (self.permutations[first] == np.arange(self.permutations.shape[1])).sum(1)
         return mulliken_symbol(self.group, character[first], fixed)
+
+    def _wave(self, character: np.ndarray) -> tuple[str | None, tuple[float, ...]] | None:
+        """Letter and a vector of the star of an irrep, of a crystal."""
+        if not self.atoms.pbc.all():
+            return None
+        return self._wave_vectors.named(self._wave_vectors.star(character))
 
     def _breaks_translations(self, character: np.ndarray) -> bool:
         first = np.unique(self._elements, return_index=True)[1]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -12,11 +13,12 @@ from ase import Atoms
 from scipy.linalg import expm
 from torch_geometric.data import Data
 
-from pyg_symbreak.detect import SpaceGroup
+from pyg_symbreak.detect import SpaceGroup, SymmetrySubgroup
 from pyg_symbreak.distort.displacements import Displacements, Features, Irrep, nearest_neighbor_distance
-from pyg_symbreak.groups import PointGroup, isotropy_subgroups
+from pyg_symbreak.groups import PointGroup, Subgroup, isotropy_subgroups, joint_isotropy_subgroups
+from pyg_symbreak.structures import to_ase
 
-__all__ = ["Distortion", "directions", "distortions"]
+__all__ = ["Distortion", "directions", "distortions", "joint_directions"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +31,9 @@ class Distortion:
         Mulliken symbol (``T2``, ``Eg``, ``A2''``); of a linear molecule ``Sigma`` or ``Pi``. For an irrep that breaks
         translations of a supercell the letter of its k vector and a number, the softest first: ``R(1)``, ``M(2)``; or
         ``k3(1)`` (dimension, number) where the k vector has no letter. The letters are those of the space group that
-        keeps the supercell.
+        keeps the supercell. Of several irreps the names with + between.
     dimension : int
-        Of the irrep, over the real numbers.
+        Of the irrep, over the real numbers; of several the sum.
     multiplicity : int
         How often the irrep occurs in the displacements.
     copy : int
@@ -55,6 +57,17 @@ class Distortion:
     space_group : SpaceGroup, optional
         K of a crystal; of a slab its layer group. In a supercell of a shape that lacks some of the crystal's symmetry
         the structure can have more.
+    parts : tuple of str
+        Names of the irreps that the direction is in, one unless they are combined.
+    k : tuple of (str or None, vector)
+        Of a crystal, for each of them the letter of its k vector (Γ, X, M, R, ...) and one vector of the star, in
+        reciprocal vectors of the conventional cell of the parent.
+    tilt : str or None
+        Glazer symbol where the direction does nothing but turn the octahedra of a perovskite as rigid bodies.
+    kept : SymmetrySubgroup, optional
+        K as a subgroup of the symmetry, with its lattice and setting, except of linear molecules.
+    parent : ase.Atoms, optional
+        The structure that is distorted, symmetrized.
     """
 
     irrep: str
@@ -69,25 +82,42 @@ class Distortion:
     direction: np.ndarray
     strain: np.ndarray | None = None
     space_group: SpaceGroup | None = None
+    parts: tuple[str, ...] = ()
+    k: tuple[tuple[str | None, tuple[float, ...]], ...] = ()
+    tilt: str | None = None
+    kept: SymmetrySubgroup | None = None
+    parent: Atoms | None = None
+
+    @property
+    def domains(self) -> int | float:
+        """Number of equivalent domains, ``equivalent``."""
+        return self.equivalent
+
+    @property
+    def cell(self) -> np.ndarray | None:
+        """Shortest basis [3, 3] of the lattice of the distorted structure, rows, Å, before it is strained."""
+        return None if self.kept is None else self.kept.lattice
 
     @property
     def symbol(self) -> str:
         """What is kept: of a crystal the space group with its number, of a molecule the label of ``keep``."""
         return self.keep.label if self.space_group is None else f"{self.space_group.symbol} ({self.space_group.number})"
 
-    def starts(self, atoms: Atoms, amplitude: float = 0.1) -> Iterator[Atoms]:
+    def starts(self, atoms: Atoms | None = None, amplitude: float = 0.1) -> Iterator[Atoms]:
         """Displaced copies of a structure, one for each inequivalent sign of the direction.
 
         They carry what the structure carries: arrays, constraints and ``info``, to which ``"distortion"`` is added.
 
         Parameters
         ----------
-        atoms : ase.Atoms
-            The structure that the distortion was found for, symmetrized.
+        atoms : ase.Atoms, optional
+            The structure that the distortion was found for, symmetrized. Default: ``parent``.
         amplitude : float
             Largest displacement of an atom, as a fraction of the nearest-neighbour distance d. A strain alone has a row
             of length amplitude/√N.
         """
+        atoms = self.parent if atoms is None else atoms
+        assert atoms is not None
         step = amplitude * nearest_neighbor_distance(atoms)
         for sign in (1,) if self.reversible else (1, -1):
             out = atoms.copy()
@@ -104,6 +134,8 @@ class Distortion:
         group = self.space_group
         return {
             "irrep": self.irrep,
+            "k": [{"letter": letter, "vector": list(vector)} for letter, vector in self.k],
+            "tilt": self.tilt,
             "dimension": self.dimension,
             "multiplicity": self.multiplicity,
             "copy": self.copy,
@@ -123,6 +155,9 @@ def distortions(
     x: Data | Atoms,
     symprec: float | Literal["auto"] = 1e-3,
     *,
+    supercell: tuple[int, int, int] = (1, 1, 1),
+    combine: int = 1,
+    irreps: Sequence[str] | None = None,
     copies: int | None = None,
     strain: bool = False,
     features: Features = (),
@@ -141,6 +176,13 @@ def distortions(
         ``ase.constraints.FixAtoms`` have none, and the symmetry carries them to each other.
     symprec : float or "auto"
         Tolerance of the symmetry detection, Å.
+    supercell : (int, int, int)
+        Repeat a crystal so often first: distortions may break its translations then.
+    combine : int
+        Combine up to so many irreps, the softest copy of each, in one direction: Pnma of a perovskite takes one at M
+        and one at R. Their number grows fast; ``irreps`` says which.
+    irreps : sequence of str, optional
+        Names, such as ``"R(1)"``, of the irreps to look at; all if not given.
     copies : int, optional
         Take at most so many copies of each irrep; all if not given.
     strain : bool
@@ -183,41 +225,109 @@ def distortions(
     T2 2 C1 3 24
     """
     progress("symmetry")
+    if tuple(supercell) != (1, 1, 1):
+        x = x if isinstance(x, Atoms) else to_ase(x)
+        if not x.pbc.all():
+            raise ValueError("supercell: only a crystal, periodic in three directions, can be repeated")
+        x = x.repeat(supercell)
     space = Displacements(x, symprec, features=features, strain=strain)
     progress(f"irreps of {space.order} operations on {space.rows} rows of displacements")
+    chosen = _chosen(space.irreps, irreps)
     found: list[Distortion] = []
-    for number, irrep in enumerate(space.irreps, 1):
-        progress(f"{irrep.name}, irrep {number} of {len(space.irreps)}; {len(found)} distortions")
+    for number, irrep in enumerate(chosen, 1):
+        progress(f"{irrep.name}, irrep {number} of {len(chosen)}; {len(found)} distortions")
         found += directions(space, irrep, copies)
+    for count in range(2, combine + 1):
+        for several in combinations(chosen, count):
+            progress(f"{' + '.join(irrep.name for irrep in several)}; {len(found)} distortions")
+            found += joint_directions(space, several)
     return found
+
+
+def _chosen(irreps: list[Irrep], names: Sequence[str] | None) -> list[Irrep]:
+    """Those irreps that have one of the names."""
+    if names is None:
+        return irreps
+    known = [irrep.name for irrep in irreps]
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"irreps: there is no {unknown[0]!r} in the displacements, which have {', '.join(known)}")
+    return [irrep for irrep in irreps if irrep.name in names]
 
 
 def directions(space: Displacements, irrep: Irrep, copies: int | None = None) -> list[Distortion]:
     """One direction for each isotropy subgroup of an irrep, in each of its copies."""
-    multiplicity, dimension = irrep.basis.shape[:2]
     groups = isotropy_subgroups(irrep.matrices, space.abstract)
     kept = [(space.named(operations), space.space_group_of(operations)) for operations, *_ in groups]
-    found = []
-    for c in range(multiplicity)[:copies]:
-        for (keep, space_group), (operations, parameters, vector, reversible) in zip(kept, groups, strict=True):
-            direction = np.einsum("k,kia->ia", vector, irrep.basis[c])
-            direction /= np.linalg.norm(direction, axis=1).max()
-            count = len(space.atoms)
-            whole = 2 if space.linear and irrep.name.startswith("Pi") else dimension
-            found.append(
-                Distortion(
-                    irrep=irrep.name,
-                    dimension=whole,
-                    multiplicity=multiplicity,
-                    copy=c,
-                    keep=keep,
-                    operations=operations,
-                    parameters=parameters,
-                    equivalent=space.order // len(operations) if whole == dimension else math.inf,
-                    reversible=reversible,
-                    direction=direction[:count],
-                    space_group=space_group,
-                    strain=direction[count:] / space.scale if space.strain else None,
-                )
-            )
-    return found
+    whole = 2 if space.linear and irrep.name.startswith("Pi") else irrep.basis.shape[1]
+    return [
+        replace(
+            _distortion(space, (irrep,), (vector,), operations, parameters, reversible, names, c),
+            dimension=whole,
+            equivalent=space.order // len(operations) if whole == irrep.basis.shape[1] else math.inf,
+        )
+        for c in range(len(irrep.basis))[:copies]
+        for names, (operations, parameters, vector, reversible) in zip(kept, groups, strict=True)
+    ]
+
+
+def _distortion(
+    space: Displacements,
+    irreps: Sequence[Irrep],
+    vectors: Sequence[np.ndarray],
+    operations: Subgroup,
+    parameters: int,
+    reversible: bool,
+    names: tuple[PointGroup, SpaceGroup | None],
+    copy: int = 0,
+) -> Distortion:
+    """The distortion along a vector in each of some irreps, in one copy of them."""
+    rows = [np.einsum("k,kia->ia", v, irrep.basis[copy]) for v, irrep in zip(vectors, irreps, strict=True)]
+    direction = sum((part / np.linalg.norm(part, axis=1).max() for part in rows), np.zeros_like(rows[0]))
+    direction /= np.linalg.norm(direction, axis=1).max()
+    count = len(space.atoms)
+    return Distortion(
+        irrep=" + ".join(irrep.name for irrep in irreps),
+        dimension=sum(irrep.basis.shape[1] for irrep in irreps),
+        multiplicity=len(irreps[0].basis) if len(irreps) == 1 else 1,
+        copy=copy,
+        keep=names[0],
+        operations=operations,
+        parameters=parameters,
+        equivalent=space.order // len(operations),
+        reversible=reversible,
+        direction=direction[:count],
+        space_group=names[1],
+        strain=direction[count:] / space.scale if space.strain else None,
+        parts=tuple(irrep.name for irrep in irreps),
+        k=tuple(irrep.k for irrep in irreps if irrep.k is not None),
+        tilt=None if space.octahedra is None or space.strain else space.octahedra.symbol_of(direction[:count]),
+        kept=None if space.linear else SymmetrySubgroup(space.symmetry, operations),
+        parent=space.atoms,
+    )
+
+
+def joint_directions(space: Displacements, irreps: Sequence[Irrep]) -> list[Distortion]:
+    """One direction for each subgroup that vectors in all of some irreps keep, and not already those in fewer.
+
+    Of each irrep the softest copy. The parts of the direction are of equal size.
+    """
+    group = space.abstract
+    singles = [[(k, vector) for k, _, vector, _ in isotropy_subgroups(irrep.matrices, group)] for irrep in irreps]
+    states: list[tuple[Subgroup, tuple[np.ndarray, ...]]] = [(k, (vector,)) for k, vector in singles[0]]
+    for irrep, found in zip(irreps[1:], singles[1:], strict=True):
+        joint = joint_isotropy_subgroups([k for k, _ in states], [k for k, _ in found], group)
+        states = [(k, (*states[i][1], irrep.matrices[g] @ found[j][1])) for k, i, j, g in joint]
+    out = []
+    for k, vectors in states:
+        rows = list(k)
+        averages = [irrep.matrices[rows].mean(0) for irrep in irreps]
+        alone = [np.abs(irrep.matrices @ v - v).max(1) < 1e-6 for irrep, v in zip(irreps, vectors, strict=True)]
+        if any(np.delete(alone, n, axis=0).all(0).sum() == len(k) for n in range(len(irreps))):
+            continue  # the other irreps keep no more
+        rng = np.random.default_rng(5)
+        generic = [average @ rng.standard_normal(len(average)) for average in averages]
+        turned = [np.abs(irrep.matrices @ v + v).max(1) for irrep, v in zip(irreps, generic, strict=True)]
+        parameters = round(sum(np.trace(average) for average in averages))
+        names = space.named(k), space.space_group_of(k)
+        out.append(_distortion(space, irreps, vectors, k, parameters, bool(np.max(turned, axis=0).min() < 1e-6), names))
+    return out

@@ -63,11 +63,17 @@ class WaveVectors:
         share = (np.conj(self._characters) * character[self._pure][:, None]).mean(0).real
         return self.vectors[share > 0.5]
 
-    def letter(self, star: np.ndarray) -> str | None:
-        """Letter of the special vector in a star, by the group that all operations make; None where it has no name."""
+    def named(self, star: np.ndarray) -> tuple[str | None, tuple[float, ...]]:
+        """Letter of the special vector in a star, None where it has no name, and a vector of the star.
+
+        The vector is in reciprocal vectors of the conventional cell. Letters are those of the group that all operations
+        make; that of zero is Γ.
+        """
+        if np.abs(star).max() < 1e-4:
+            return "Γ", (0.0, 0.0, 0.0)
         for letter, halves in SPECIAL.get(self._lattice, {}).items():
             special = np.linalg.solve(self._conventional.T, np.array(halves) / 2)
             difference = star - special
             if (np.abs(difference - np.rint(difference)).max(1) < 1e-4).any():
-                return letter
-        return None
+                return letter, tuple(x / 2 for x in halves)
+        return None, tuple(np.round(self._conventional.T @ star[0], 6).tolist())

@@ -37,6 +37,19 @@ def isotropy_subgroups(matrices: np.ndarray, group: FiniteGroup) -> list[tuple[t
     subspaces. So ``reversible`` holds for K, not for v alone.
     """
 
+    kernel = np.flatnonzero(np.abs(matrices - np.eye(matrices.shape[1])).max((1, 2)) < _TOL)
+    representatives, coset = np.unique(group.table[:, kernel].min(1), return_inverse=True)
+    quotient = FiniteGroup(coset[group.table[np.ix_(representatives, representatives)]])
+    found = [
+        (tuple(np.flatnonzero(np.isin(coset, k)).tolist()), parameters, vector, reversible)
+        for k, parameters, vector, reversible in _faithful(matrices[representatives], quotient)
+    ]
+    return sorted(found, key=lambda item: (item[1], -len(item[0]), item[0]))
+
+
+def _faithful(matrices: np.ndarray, group: FiniteGroup) -> list[tuple[Subgroup, int, np.ndarray, bool]]:
+    """The same, in any order, of a representation in which only the identity leaves all vectors as they are."""
+
     def stabilizer(space: np.ndarray) -> tuple[int, ...]:
         return tuple(np.flatnonzero(np.abs(matrices @ space - space).max((1, 2)) < _TOL).tolist())
 
@@ -58,12 +71,12 @@ def isotropy_subgroups(matrices: np.ndarray, group: FiniteGroup) -> list[tuple[t
         vector = space @ _away(_largest(_proper(special)), space.shape[1])
         reversible = bool(np.abs(matrices @ vector + vector).max(1).min() < _TOL)
         found.append((k, space.shape[1], vector, reversible))
-    return sorted(found, key=lambda item: (item[1], -len(item[0]), item[0]))
+    return found
 
 
 def joint_isotropy_subgroups(
     first: Sequence[Subgroup], second: Sequence[Subgroup], group: FiniteGroup
-) -> list[tuple[Subgroup, int, Subgroup]]:
+) -> list[tuple[Subgroup, int, int, int]]:
     """Stabilizers of pairs of vectors, none zero, of two representations, up to conjugacy.
 
     The stabilizer of (v, w) is the intersection of those of v and w.
@@ -76,18 +89,21 @@ def joint_isotropy_subgroups(
 
     Returns
     -------
-    list of (K, i, H)
-        K is the intersection of ``first[i]`` with H, a conjugate of one of the second. By falling order of K.
+    list of (K, i, j, g)
+        K is the intersection of ``first[i]`` with g·H·g⁻¹, H = ``second[j]``. By falling order of K.
     """
     found = []
     known: set[Subgroup] = set()
-    others = [(h, frozenset(h)) for b in second for h in group.conjugates(b)]
+    others: dict[frozenset[int], tuple[int, int]] = {}
+    for j, h in enumerate(second):
+        for g, conjugate in enumerate(group.conjugation[:, list(h)].tolist()):
+            others.setdefault(frozenset(conjugate), (j, g))
     for i, a in enumerate(first):
-        for h, members in others:
-            common = tuple(g for g in a if g in members)
+        for members, (j, g) in others.items():
+            common = tuple(x for x in a if x in members)
             if common not in known:
                 known.update(group.conjugates(common))
-                found.append((common, i, h))
+                found.append((common, i, j, g))
     return sorted(found, key=lambda item: (-len(item[0]), item[0]))
 
 

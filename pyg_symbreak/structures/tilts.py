@@ -145,6 +145,26 @@ class Octahedra:
             turns[self.centers] += ANGLES[letter] * np.outer(signs, self.axes[axis])
         return turns / max(np.linalg.norm(turns, axis=1).max(), 1e-300)
 
+    def symbol_of(self, displacements: np.ndarray) -> str | None:
+        """Glazer symbol of small displacements [N, 3] that turn the octahedra as rigid bodies, and do nothing else.
+
+        None of others.
+        """
+        length = np.linalg.norm(self.arms, axis=1)[:, None]
+        field, moved = np.zeros((self.num_atoms, 3)), displacements[self.bonds[:, 2]]
+        np.add.at(field, self.centers[self.bonds[:, 0]], np.cross(self.arms, moved) / (4 * length**2))
+        angles, tilts = np.zeros((3, 2)), np.zeros_like(field)
+        for axis in range(3):
+            for column, sign in enumerate("+-"):
+                signs = self.phase(axis, sign)
+                if signs is not None:
+                    angles[axis, column] = abs(mean := (signs * (field[self.centers] @ self.axes[axis])).mean())
+                    tilts[self.centers] += mean * np.outer(signs, self.axes[axis])
+        size = np.abs(displacements).max()
+        pure = np.abs(self.displacements(tilts) - displacements).max() < 1e-3 * size
+        angles /= max(angles.max(), 1e-300)
+        return _symbol(angles, 1e-3)[0] if pure and angles.min(1).max() < 1e-3 else None
+
     def displacements(self, field: np.ndarray) -> np.ndarray:
         """How the corners move, [N, 3], when rotation vectors [N, 3], small ones, turn the octahedra: Å per radian."""
         moved = np.zeros((self.num_atoms, 3))
@@ -184,13 +204,18 @@ class Octahedra:
         spread = float(np.sqrt((rest**2).sum(1).mean() / 3))
         if tolerance is None:
             tolerance = max(0.5, 4 * spread / len(turns) ** 0.5)
-        size, kind = angles.max(1), np.where(angles.max(1) < tolerance, 0, 1 + angles.argmax(1))
-        alike = (kind[:, None] == kind) & ((kind == 0) | (np.abs(size[:, None] - size) < tolerance))
-        order = np.lexsort([size, alike.sum(1), kind])  # of three angles with one sign the two equal ones come last
-        kind, alike = kind[order], alike[np.ix_(order, order)]
-        letters = ["abc"[int(alike[n].argmax())] for n in range(3)]
-        symbol = "".join(letter + "0+-"[k] for letter, k in zip(letters, kind, strict=True))
+        symbol, order = _symbol(angles, tolerance)
         return Tilts(symbol, angles[order], self.axes[order], spread)
+
+
+def _symbol(angles: np.ndarray, tolerance: float) -> tuple[str, np.ndarray]:
+    """Glazer symbol of angles [3, 2], in phase and out of phase, and the order of the axes in it."""
+    size, kind = angles.max(1), np.where(angles.max(1) < tolerance, 0, 1 + angles.argmax(1))
+    alike = (kind[:, None] == kind) & ((kind == 0) | (np.abs(size[:, None] - size) < tolerance))
+    order = np.lexsort([size, alike.sum(1), kind])  # of three angles with one sign the two equal ones come last
+    kind, alike = kind[order], alike[np.ix_(order, order)]
+    letters = ["abc"[int(alike[n].argmax())] for n in range(3)]
+    return "".join(letter + "0+-"[k] for letter, k in zip(letters, kind, strict=True)), order
 
 
 def find_octahedra(x: Data | Atoms) -> Octahedra:
