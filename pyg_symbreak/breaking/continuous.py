@@ -150,7 +150,7 @@ def _homogeneous_solutions(n: PointGroup, s: PointGroup, k: PointGroup) -> list[
     for h in _axial_complements(n, s, k) if n.dimension == 1 else _spherical_complements(n, s, k):
         candidate = _object_of(h, n)
         if candidate is not None:
-            motions = _sphere_motions(h, s, n) if h.dimension == n.dimension else None
+            motions = _sphere_motions(h, s) if h.dimension == n.dimension else None
             solutions.append(Solution(candidate, h, motions, n, True, 1.0))
     if not solutions:
         raise ValueError(
@@ -171,7 +171,7 @@ def _object_of(h: PointGroup, n: PointGroup) -> Candidate | None:
     return next((c for c in candidates if stabilizer(c, n.components) == wanted), None)
 
 
-def _sphere_motions(h: PointGroup, s: PointGroup, n: PointGroup) -> np.ndarray:
+def _sphere_motions(h: PointGroup, s: PointGroup) -> np.ndarray:
     outside = [m for m in s.components if not h.contains(m)]
     return np.array([np.eye(3), *outside[:1]])
 

@@ -294,7 +294,7 @@ def paired_object(
         The objects cannot be listed; or each of them keeps something that the target does not.
     """
     if isinstance(symmetry, GraphSymmetry):
-        return _paired_on_graph(objects, data, symmetry, target, features)
+        return _paired_on_graph(objects, data, target, features)
     rows = objects.all()
     on_nodes = objects.level == "node"
     kept, mask = target_stabilizer(symmetry, target, tolerance, rotations_only)
@@ -499,9 +499,7 @@ def _multiply(a: Parts, b: Parts, wanted: set[o3.Irrep]) -> Parts:
 # ---------------------------------------------------------------------- graphs without positions
 
 
-def _paired_on_graph(
-    objects: Objects, data: Data, symmetry: GraphSymmetry, target: Target, features: Features
-) -> Tensor:
+def _paired_on_graph(objects: Objects, data: Data, target: Target, features: Features) -> Tensor:
     """The object of the kernel's element that leads through the canonical form of the pair.
 
     With the target as one more feature the canonical form is that of the pair, and the labels that lead to it are

@@ -59,7 +59,7 @@ def mulliken_symbol(group: PointGroup, character: np.ndarray, fixed: np.ndarray)
         y = 3 - x - z
         numbered = [i for i, a in enumerate((axes[z], axes[y], axes[x]), 1) if sign(a)]
         return ("A" if len(numbered) == 3 else f"B{numbered[0]}") + parity
-    main, fold = _main_element(name, elements, at)
+    main, fold = _main_element(name, at)
     if dimension == 2:
         power = round(math.acos(max(-1, min(1, character[main] / 2))) * fold / (2 * math.pi))
         return f"E{power if fold > 4 else ''}{parity}"
@@ -83,7 +83,7 @@ def _cubic_letter(name: str, elements: np.ndarray, character: np.ndarray) -> str
     return f"{letter}{1 if character[np.argmin(quarter)] > 0 else 2}"
 
 
-def _main_element(name: str, elements: np.ndarray, at) -> tuple[int, int]:
+def _main_element(name: str, at) -> tuple[int, int]:
     """A generator of the rotations (or rotation-reflections) about the main axis, and its order."""
     n = int("".join(c for c in name if c.isdigit()))
     improper = (name[0] == "S" and n % 4 == 0) or (name[0] == "D" and name[-1] == "d" and n % 2 == 0)

@@ -71,25 +71,19 @@ def plot_structure(
     flat = start @ view.T
     if atoms.pbc.any():
         _draw_cell(axes, atoms, view)
-    discs = 500 * covalent_radii[atoms.numbers[number]] ** 2 / max(1.0, np.ptp(flat[:, :2], axis=0).max() / 4)
+    radii = 0.35 * covalent_radii[atoms.numbers[number]]
     several = len(shifts) > 1
     if several:
-        axes.scatter(flat[:, 0], flat[:, 1], s=discs, color="w", edgecolors="0.6", zorder=1)
+        _draw_discs(axes, flat, radii, "w", "0.6", 1)
     for k, shift in enumerate(shifts):
         ends = (start + shift[number]) @ view.T
         order = np.argsort(ends[:, 2])
-        colors = PALETTE[k % len(PALETTE)] if several else jmol_colors[atoms.numbers[number[order]]]
-        sizes = discs[order] * (0.15 if several else 1.0)
-        axes.scatter(
-            ends[order, 0],
-            ends[order, 1],
-            s=sizes,
-            c=colors,
-            edgecolors="0.3",
-            linewidths=0.5,
-            zorder=2,
-            label=f"distortion {k}" if several else None,
-        )
+        if several:
+            color = PALETTE[k % len(PALETTE)]
+            _draw_discs(axes, ends[order], 0.4 * radii[order], color, "0.3", 2)
+            axes.scatter([], [], s=40, color=color, label=f"distortion {k}")
+        else:
+            _draw_discs(axes, ends[order], radii[order], jmol_colors[atoms.numbers[number[order]]], "0.3", 2)
         for p, q in zip(flat, ends, strict=True):
             if np.linalg.norm(q - p) > 0.02:
                 color = PALETTE[k % len(PALETTE)] if several else "0.2"
@@ -99,9 +93,30 @@ def plot_structure(
         for z in sorted(set(atoms.numbers.tolist())):
             axes.scatter([], [], s=60, color=jmol_colors[z], edgecolors="0.3", label=chemical_symbols[z])
     axes.set_aspect("equal")
-    axes.margins(0.15)
+    axes.margins(0.1)
+    axes.autoscale_view()
     axes.set_axis_off()
     return axes
+
+
+def _draw_discs(axes: Axes, at: np.ndarray, radii: np.ndarray, colors: Any, edge: str, order: int) -> None:
+    """Discs of radii in Å, which grow with the axes."""
+    from matplotlib.collections import EllipseCollection
+
+    discs = EllipseCollection(
+        2 * radii,
+        2 * radii,
+        np.zeros(len(radii)),
+        units="xy",
+        offsets=at[:, :2],
+        offset_transform=axes.transData,
+        facecolors=colors,
+        edgecolors=edge,
+        linewidths=0.6,
+        zorder=order,
+    )
+    axes.add_collection(discs)
+    axes.update_datalim(np.concatenate([at[:, :2] - radii[:, None], at[:, :2] + radii[:, None]]))
 
 
 def _array(values: Any) -> np.ndarray:

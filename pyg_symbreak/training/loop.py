@@ -84,6 +84,5 @@ def fit(
             line_search_fn="strong_wolfe",
         )
         optimizer.step(lambda: closure(steps))  # type: ignore[arg-type]
-        with torch.no_grad():
-            losses.append(float(loss(steps)))
+        losses.append(float(loss(steps).detach()))  # with gradients, of which some models make their answers
     return losses

@@ -51,6 +51,19 @@ def test_polishing_ends_where_the_gradient_does():
     assert max(float(g.abs().max()) for g in gradient) < 1e-8
 
 
+def test_answers_that_are_gradients():
+    """Forces are derivatives of an energy: the loss needs gradients at the end as well."""
+    energy = network()
+
+    def loss(step: int) -> torch.Tensor:
+        x = X.clone().requires_grad_()
+        force = -torch.autograd.grad(energy(x).sum(), x, create_graph=True)[0]
+        return (force + 2 * X).square().mean()
+
+    losses = fit(energy, loss, 20, polish=100)
+    assert losses[-1] < 1e-3 < losses[0]
+
+
 def test_imported_twice():
     from pyg_symbreak.training import fit as again
 
