@@ -35,7 +35,8 @@ class Generators:
         With :func:`equivariance_generators` the generators on the output that go with those on the input.
     spectrum : float64 array [n]
         Of each independent direction of generators, the rate at which the function changes along it, relative to the
-        rate along its gradient; in ascending order. 0 for a symmetry.
+        root mean square rate along directions at random; in ascending order. 0 for a symmetry, about 1 where the
+        generator has nothing to do with the function.
     intervals : float64 array [n, 2]
         Bootstrap intervals of the spectrum that hold 95 % each, from points that did not choose the directions.
     tolerance : float
@@ -117,8 +118,8 @@ def invariance_generators(
 
     where the size of T is measured by :math:`\mathbb{E} \lVert T x \rVert^2`. For a graph one T acts on the positions
     of all nodes. Of a trained model the eigenvalues do not vanish: a direction counts as a symmetry if its rate, the
-    root of the eigenvalue over :math:`\mathbb{E} \lVert \nabla f \rVert^2`, is below the tolerance with the upper end
-    of its bootstrap interval.
+    root of the eigenvalue over :math:`\mathbb{E} \lVert \nabla f \rVert^2 / D` with D the number of coordinates of a
+    sample, is below the tolerance with the upper end of its bootstrap interval.
 
     Parameters
     ----------
@@ -229,7 +230,7 @@ def _derivatives(f: Function, x: Tensor | Batch, mode: str, seed: int, with_outp
             row = torch.cat([row, -_sum(turned, out_owner, count)], 1)
         rows.append(row)
         gradients.append(gradient)
-    steepness = torch.stack(gradients).square().sum() / len(gradients) / count
+    steepness = torch.stack(gradients).square().mean()  # along one direction at random
     metric = steepness * _second_moment(carried, count, pos.shape[1])
     if with_outputs:
         metric = torch.block_diag(metric, _second_moment(values.detach(), count, values.shape[1]))
