@@ -50,4 +50,3 @@ def _cell(values: list[Value]) -> str:
         return f"{statistics.median(values):.3g} ({min(values):.3g} to {max(values):.3g})"
     counts = Counter(map(str, values))
     return ", ".join(v if len(counts) == 1 else f"{v} in {n}" for v, n in counts.items())
-

@@ -178,6 +178,7 @@ class InField(nn.Module):
         self.field = field
 
     def forward(self, batch: Batch) -> Tensor:
+        """The energies [N]."""
         batch = batch.clone()
         batch.breaking = self.field.to(batch.pos).expand(batch.num_graphs, 3)
         return global_add_pool(self.net(batch)[:, 0], batch.batch)
@@ -238,9 +239,11 @@ def summary(found: Generators, expected: np.ndarray) -> dict:
     k = found.group.dimension
     right = cosine(found.group.generators, expected) if k == len(expected) else 0.0
     rates = {"last rate": float(found.spectrum[k - 1])} if k else {}
-    return {"generators": k, "expected": len(expected), "cosine": right, "closure": found.closure_error} | rates | {
-        "next rate": float(found.spectrum[k])
-    }
+    return (
+        {"generators": k, "expected": len(expected), "cosine": right, "closure": found.closure_error}
+        | rates
+        | {"next rate": float(found.spectrum[k])}
+    )
 
 
 def figure(found: dict[str, Generators]) -> plt.Figure:

@@ -112,17 +112,24 @@ def finite_symmetries(
         raise ValueError("labels decide between the elements of a group: give the group of the candidates")
     compare = _Comparison(f, x, o3.Irreps(irreps_out))
     if group is None:
-        group = _searched(_Comparison(f, _first(x, SEARCHED), o3.Irreps(irreps_out)), tolerance)
-    rng = np.random.default_rng(seed)
-    if group.is_finite:
-        elements = group.matrices
-    else:
-        drawn = [group.random_element(rng) for _ in range(4 * len(group.components))]
-        elements = np.concatenate([group.components, drawn])
+        few = _Comparison(f, _first(x, SEARCHED), o3.Irreps(irreps_out))
+        group = _continuous(few, tolerance)
+        if group is None or max(map(compare.error, _tried(group, seed))) > tolerance:
+            group = _finite(few, tolerance)
+    elements = _tried(group, seed)
     errors = np.array([compare.error(g) for g in elements])
     p_values = None if y is None else compare.p_values(elements, y, seed)
     respected = errors <= tolerance if p_values is None else p_values > LEVEL / len(elements)
     return FiniteSymmetries(_kept(group, elements, respected), elements, errors, p_values)
+
+
+def _tried(group: PointGroup, seed: int) -> np.ndarray:
+    """All elements [n, 3, 3] of a finite group; of another one of each component, and random ones."""
+    if group.is_finite:
+        return group.matrices
+    rng = np.random.default_rng(seed)
+    drawn = [group.random_element(rng) for _ in range(4 * len(group.components))]
+    return np.concatenate([group.components, drawn])
 
 
 def _first(x: Tensor | Batch, count: int) -> Tensor | Batch:
@@ -199,14 +206,19 @@ def _element(axis: np.ndarray, order: float, sign: int) -> np.ndarray:
     return sign * Rotation.from_rotvec(angle * axis / np.linalg.norm(axis)).as_matrix()
 
 
-def _searched(compare: _Comparison, tolerance: float) -> PointGroup:
-    """The group of all elements whose error is below the tolerance, in the orientation in which they are found."""
+def _continuous(compare: _Comparison, tolerance: float) -> PointGroup | None:
+    """The group that axes of infinite order have, if there are such, in the orientation in which they are found."""
     round_axes = _axes(compare, math.inf, 1, tolerance)
     turns = Rotation.random(16, random_state=0).as_matrix()
     if len(round_axes) > 1 and max(map(compare.error, turns)) <= tolerance:
         return PointGroup("O3" if compare.error(-np.eye(3)) <= tolerance else "SO3")
     if len(round_axes) == 1:
         return _axial(compare, round_axes[0], tolerance)
+    return None
+
+
+def _finite(compare: _Comparison, tolerance: float) -> PointGroup:
+    """The group that axes of finite order generate."""
     found = [np.eye(3)]
     if compare.error(-np.eye(3)) <= tolerance:
         found.append(-np.eye(3))
@@ -258,8 +270,13 @@ def _closed(found: list[np.ndarray]) -> PointGroup:
         if all(np.abs(product - g).max() > MERGED for g in group):
             group.append(product)
         if len(group) > 120:
-            raise ValueError("the elements found generate no point group: lower the tolerance or give a group")
-    return PointGroup.from_matrices(_polished(np.array(group)), tolerance=1e-4)
+            break
+    else:
+        try:
+            return PointGroup.from_matrices(_polished(np.array(group)), tolerance=1e-4)
+        except ValueError:
+            pass  # elements that are near to symmetries, but to no group of them
+    raise ValueError("the elements found generate no point group: lower the tolerance or give a group")
 
 
 def _products(found: list[np.ndarray]) -> Iterator[np.ndarray]:

@@ -55,13 +55,12 @@ def density_distance(species: Tensor, width: float = 0.5) -> Distance:
     same = (species[:, None] == species[None]).double()
 
     def overlap(x: Tensor, others: Tensor) -> Tensor:
-        apart = (x[:, None, :, None] - others[None, :, None]).square().sum(-1)
-        return (same * (-apart / (4 * width**2)).exp()).sum((2, 3))
+        apart = (x[..., :, None, :] - others[..., None, :, :]).square().sum(-1)
+        return (same * (-apart / (4 * width**2)).exp()).sum((-2, -1))
 
     def distance(x: Tensor, others: Tensor) -> Tensor:
-        own = torch.stack([overlap(one[None], one[None])[0, 0] for one in x])
-        other = torch.stack([overlap(one[None], one[None])[0, 0] for one in others])
-        return (own[:, None] + other[None] - 2 * overlap(x, others)).clamp(min=0)
+        norms = overlap(x, x)[:, None] + overlap(others, others)
+        return (norms - 2 * overlap(x[:, None], others)).clamp(min=0)
 
     return distance
 
@@ -189,11 +188,13 @@ def _fitted(
     """The log evidence under one law, with the length, variance and noise that make it largest."""
     others = x if chosen is None else x[chosen]
     moved = [x @ g.T for g in elements]
-    apart = distance(moved[0], others @ elements[0].T) - distance(x, others)
-    if apart.abs().max() > 1e-6 * distance(x, others).max():
+    some = torch.stack([distance(m[:8], m[:8]) for m in moved])
+    if (some - distance(x[:8], x[:8])).abs().max() > 1e-6 * some.max():
         raise ValueError("the distance changes when the group moves both points: take one that is invariant")
     columns = torch.stack([distance(m, others) for m in moved], -1)  # [N, M, q]
-    own = columns if chosen is None else torch.stack([_paired(distance, x, m) for m in moved], -1)  # of the bound only
+    own = columns
+    if chosen is not None:
+        own = torch.cat([distance(x[i : i + 1], orbit) for i, orbit in enumerate(torch.stack(moved, 1))])  # [N, q]
 
     def objective(parameters: Tensor) -> Tensor:
         length, variance, noise = parameters.exp()
@@ -208,10 +209,6 @@ def _fitted(
     typical = columns.median().clamp(min=1e-6).log().item()
     bounds = [(typical - 7, typical + 7), (-7, 7), (-14, 3)]
     return max(_maximized(objective, [typical + shift, 0.0, -3.0], bounds) for shift in (-1.5, 0.5))
-
-
-def _paired(distance: Distance, x: Tensor, others: Tensor) -> Tensor:
-    return torch.cat([distance(a[None], b[None])[0] for a, b in zip(x, others, strict=True)])
 
 
 def _maximized(objective: Callable[[Tensor], Tensor], start: list[float], bounds: list[tuple[float, float]]) -> float:

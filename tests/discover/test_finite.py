@@ -95,6 +95,18 @@ def test_a_continuous_candidate():
         finite_symmetries(FUNCTIONS["D3h"], points(), PointGroup("Dinfh"))
 
 
+def test_an_axis_that_is_round_only_roughly():
+    """Turns of one radian about z are below the tolerance, others are not: no continuous group is claimed."""
+
+    def f(x):
+        r, phi = x[:, :2].norm(dim=1), torch.atan2(x[:, 1], x[:, 0])
+        return x[:, 2].exp() + 0.35 * r * (6 * phi).cos()  # 6 radians are nearly a turn
+
+    found = finite_symmetries(f, points(), tolerance=0.1)
+    assert found.group.schoenflies == "C6v"
+    assert found.errors.max() < 0.01
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match="give the group"):
         finite_symmetries(FUNCTIONS["Oh"], points(), y=points()[:, 0])

@@ -134,6 +134,10 @@ def test_distances_and_labels_that_do_not_do():
     x = normal(20, 2)
     with pytest.raises(ValueError, match="distance changes"):
         log_evidence(LieGroup.rotations(2), x, x[:, 0], lambda a, b: (a[:, None, 0] - b[None, :, 0]).square())
+    with pytest.raises(ValueError, match="distance changes"):  # the first element of a point group is the identity
+        log_evidence(
+            PointGroup("Ci"), normal(20, 3), x[:, 0], lambda a, b: (a[:, None, 0] - b[None, :, 0].abs()).square()
+        )
     with pytest.raises(ValueError, match="not be constant"):
         log_evidence(LieGroup.rotations(2), x, torch.ones(20))
 
