@@ -271,13 +271,20 @@ class Displacements:
             for character, members in sorts
             if character.min() < 1 - 1e-4
         ]
-        found.sort(key=lambda irrep: (irrep.basis.shape[1], irrep.name, irrep.stiffness))
+        found.sort(key=self._rank)
         counts: Counter[str] = Counter()
         for irrep in found:
             if irrep.translations:
                 counts[irrep.name] += 1
                 irrep.name += f"({counts[irrep.name]})"
         return found
+
+    def _rank(self, irrep: Irrep) -> tuple:
+        """What irreps are sorted by, the same in all orientations; equally stiff ones by their characters."""
+        character = np.trace(irrep.matrices, axis1=1, axis2=2)
+        kind = np.round([np.trace(self.rotations, axis1=1, axis2=2), np.linalg.det(self.rotations), character], 3)
+        stiffness = float(f"{irrep.stiffness:.6g}")
+        return irrep.basis.shape[1], irrep.name, stiffness, len(irrep.basis), sorted((kind + 0.0).T.tolist())
 
     def irrep(self, name: str, basis: np.ndarray, dimension: int, matrix: np.ndarray) -> Irrep:
         """Divide an isotypic component, spanned by basis [m·d, M, 3], into copies: eigenspaces of a matrix.
