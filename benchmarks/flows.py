@@ -1,12 +1,13 @@
 """Flows beside what they are measured against, three seeds each.
 
 ``gauge`` fits gauge flows and measures them beside exact sums; ``chains`` runs hybrid Monte Carlo for the same
-theories, per step and per second of CPU; ``rings`` and ``particles`` train Hamiltonian flows with and without symmetry
-on few samples; ``vacua`` trains flows on a field with two vacua, beside exact quadrature::
+theories, per step and per second of CPU::
 
-    OMP_NUM_THREADS=1 python benchmarks/flows.py gauge [--seeds 3] [--output benchmarks/results/flows.json]
+    OMP_NUM_THREADS=1 python benchmarks/flows.py gauge [--seeds 3] [--only 0] [--output benchmarks/results/flows.json]
+    OMP_NUM_THREADS=1 python benchmarks/flows.py chains
 
-Results are added to the file as they come; ``table`` writes benchmarks/results/flows.md from them.
+Results are added to the file as they come; ``table`` prints the tables of benchmarks/results/flows.md from them. Those
+of Hamiltonian flows and of vacua are from the examples, with ``--seeds 3``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -45,8 +45,8 @@ RUNS = [
     ("triangular", 8, 2.0, "tree", 1500, 0),
     ("triangular", 8, 5.0, "tree", 1500, 0),
     ("square", 16, 5.0, "tree", 3000, 0),
-    ("square", 8, 2.0, "tree", 0, 400),
-    ("square", 8, 2.0, "stripes", 0, 400),
+    ("square", 8, 2.0, "tree", 0, 300),
+    ("square", 8, 2.0, "stripes", 0, 300),
 ]
 # step size and trajectories of hybrid Monte Carlo: ten leap-frog steps each, 64 chains
 CHAINS = {2.0: (0.15, 1000), 5.0: (0.1, 4000)}
@@ -142,16 +142,36 @@ def chains(seeds: int = 3, output: Path = OUTPUT) -> None:
             add(output, gauge_chain(*theory, seed))
 
 
-def spread(values: Iterable[float], digits: int = 3) -> str:
-    """Lowest to highest."""
-    values = list(values)
-    return f"{min(values):.{digits}g} to {max(values):.{digits}g}"
+def deviations(runs: list[dict], key: str) -> str:
+    """(value - exact) / error of each run."""
+    return " ".join(f"{(value - exact) / error:+.1f}" for value, error, exact in (run[key] for run in runs))
+
+
+def each(runs: list[dict], key: str, shape: str) -> str:
+    """The value of each run."""
+    return " ".join(format(run[key], shape) for run in runs)
 
 
 @app.command()
 def table(output: Path = OUTPUT) -> None:
-    """Write the page of results."""
-    raise NotImplementedError(output)
+    """The tables of benchmarks/results/flows.md."""
+    groups: dict[tuple, list[dict]] = {}
+    for row in json.loads(output.read_text()):
+        name = (row["kind"], row["lattice"], row["size"], row["beta"], row.get("schedule"), row.get("fit"))
+        groups.setdefault((*name, row.get("train")), []).append(row)
+    for (kind, lattice, size, beta, schedule, fit, train), runs in groups.items():
+        cells = [lattice, f"{size}²", f"{beta:g}"]
+        if kind == "flow":
+            cells += [schedule, f"{fit} + {train}", each(runs, "ess", ".3f"), each(runs, "acceptance", ".2f")]
+        shown = ("plaquette", "charge_squared", "log_z") if kind == "flow" else ("plaquette", "charge_squared")
+        cells += [deviations(runs, key) for key in shown]
+        cells += [each(runs, "tau", ".2f" if kind == "flow" else ".3g")]
+        milliseconds = [
+            {"t": 1000 * run["step_seconds"], "ms": 1000 * run["step_seconds"] * run["tau"]} for run in runs
+        ]
+        cells += [each(milliseconds, "t", ".2f"), each(milliseconds, "ms", ".2g")]
+        cells += [each(runs, "train_seconds", ".0f")] if kind == "flow" else []
+        print("| " + " | ".join(cells) + " |")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from .gauge_flow import GaugeFlow
 from .hamiltonian_flow import HamiltonianFlow, PlainEnergy
 from .hybrid_monte_carlo import hybrid_monte_carlo
 from .importance import Estimate, autocorrelation, effective_sample_size, log_partition, metropolis, reweight
+from .spin_flow import SpinFlow
 from .vacuum_mixture import VacuumMixture
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "GaugeSums",
     "HamiltonianFlow",
     "PlainEnergy",
+    "SpinFlow",
     "VacuumMixture",
     "autocorrelation",
     "circular_spline",
