@@ -141,7 +141,7 @@ class GatedNetwork(nn.Module):
         batch = data.batch
         source, target = data.edge_index[0], data.edge_index[1]
         edge_vec = data.pos.index_select(0, target) - data.pos.index_select(0, source)
-        if data.get("edge_shift") is not None:
+        if data.get("edge_shift") is not None and data.get("cell") is not None:
             shift = data.edge_shift.to(edge_vec)
             if batch is None:
                 edge_vec = edge_vec + shift @ data.cell.view(3, 3)

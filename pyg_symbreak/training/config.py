@@ -49,7 +49,8 @@ class Config:
     seeds : list of int
         One run for each.
     compile : bool
-        Compile the network (``torch.compile``): minutes at the start, which long runs win back.
+        Compile the network (``torch.compile``): up to minutes at the start, and half the time of a step
+        (``benchmarks/training_options.py``).
     devices : int, optional
         Processes on each machine, one for a GPU. Default: one, or what ``torchrun`` started.
     num_nodes : int, optional

@@ -9,6 +9,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
 from pyg_symbreak.nn import GatedNetwork
+from pyg_symbreak.transforms import NeighborList
 
 IN, OBJECT, OUT, GRAPH = "2x0e+1x0o+1x1o+1x1e+1x2e", "1x1o+1x0o+1x3e", "1x0e+1x1o+1x0o+1x1e+1x2o+1x3o", "1x0e+1x2e"
 DIM_IN, DIM_OBJECT = 14, 11
@@ -436,3 +437,15 @@ def test_repr():
     assert repr(model) == (
         "GatedNetwork(1x0e, 1x1o, irreps_breaking=1x1o, irreps_graph_out=, layers=3, lmax=4, max_radius=2.5)"
     )
+
+
+def test_a_molecule_without_cell_has_shifts_of_no_meaning():
+    """NeighborList gives shifts to all structures, those without a cell among them."""
+    pos = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    network = GatedNetwork("0e", "1o", max_radius=3.0, hidden="4x0e+4x1o", layers=1)
+    bare = NeighborList(3.0)(Data(x=torch.ones(5, 1), pos=pos))
+    boxed = NeighborList(3.0)(Data(x=torch.ones(5, 1), pos=pos, cell=torch.zeros(1, 3, 3), pbc=torch.zeros(1, 3) > 0))
+    assert "edge_shift" in bare
+    assert "cell" not in bare
+    torch.testing.assert_close(network(bare), network(boxed))
+    torch.testing.assert_close(network(Batch.from_data_list([bare])), network(Batch.from_data_list([boxed])))
