@@ -3,6 +3,7 @@
 from pyg_symbreak.nn.breaking_conv import BreakingConv
 from pyg_symbreak.nn.breaking_edge_invariants import BreakingEdgeInvariants
 from pyg_symbreak.nn.edge_embedding import EdgeEmbedding
+from pyg_symbreak.nn.encode_process_decode import EncodeProcessDecode
 from pyg_symbreak.nn.equivariant_linear import EquivariantLinear
 from pyg_symbreak.nn.equivariant_mlp import EquivariantActivation, EquivariantMLP
 from pyg_symbreak.nn.finite_canonicalizer import FiniteCanonicalizer
@@ -22,6 +23,7 @@ __all__ = [
     "BreakingConv",
     "BreakingEdgeInvariants",
     "EdgeEmbedding",
+    "EncodeProcessDecode",
     "EquivariantActivation",
     "EquivariantLinear",
     "EquivariantMLP",
