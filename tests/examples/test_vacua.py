@@ -72,7 +72,7 @@ def test_one_mode_falls_along_rays_and_stays_above_the_bound(example, seed):
 def test_example(example, tmp_path):
     example.main(out=tmp_path, seeds=1, steps=4, samples=500)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert list(metrics["runs"]) == ["one mode", "odd, deep", "one vacuum", "mixture"]
+    assert list(metrics["runs"]) == ["one mode", "odd, deep", "one vacuum", "mixture", "on samples"]
     assert metrics["runs"]["one mode"][0]["loss"] > metrics["bound"] > -metrics["log_z"]
     assert (tmp_path / "vacua.png").stat().st_size > 10_000
-    assert len((tmp_path / "table.md").read_text().splitlines()) == 6
+    assert len((tmp_path / "table.md").read_text().splitlines()) == 7
