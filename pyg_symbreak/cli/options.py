@@ -46,5 +46,7 @@ def periodic_directions(text: str) -> list[bool]:
         They are not three letters T or F.
     """
     if len(text) != 3 or not set(text.upper()) <= {"T", "F"}:
-        raise ValueError(f"--pbc is {text!r}; it must be three letters T or F, one a lattice vector: TTF is a slab")
+        raise ValueError(
+            f"--pbc is {text!r}; it must be three letters T or F, one a lattice vector: TTF is a slab, FFT a rod"
+        )
     return [letter == "T" for letter in text.upper()]

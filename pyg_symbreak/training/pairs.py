@@ -337,7 +337,8 @@ def _warning(symmetry: Symmetry, target: Target, keep: PointGroup, alike: int, r
     if alike > 1:
         return (
             f"the target breaks translations of the cell: {alike} targets for each object, of which the network can "
-            "give the mean only; describe it in a smaller cell"
+            "give the mean only; describe it in a smaller cell, or train a network of your own with objects on the "
+            "nodes, AddSymmetryBreaking(choose='target', on='nodes')"
         )
     larger = symmetry.larger
     if larger is not None:
