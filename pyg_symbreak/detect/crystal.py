@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import moyopy
 import numpy as np
 from ase import Atoms
+from ase.geometry import minkowski_reduce
 from scipy.spatial import cKDTree
 
 from pyg_symbreak.detect.input import Structure
@@ -164,7 +165,18 @@ class Crystal:
                 f"symprec = {symprec:g} Å is too large: two atoms are {shortest:.3g} Å apart, and for "
                 "unambiguous images it must be below half of that"
             )
-        return min(ABOVE * symprec, shortest / SAFE, thickness / 4)
+        return min(ABOVE * symprec, shortest / SAFE, thickness / 4, self._shear_tolerance(shortest))
+
+    def _shear_tolerance(self, shortest: float) -> float:
+        """Tolerance, Å, at which moyo does not yet take a shear along the lattice for a symmetry.
+
+        It compares angles between vectors of lengths a and c by the arc at the geometric mean of the lengths. A shear
+        that adds a to c turns c by about a / c, so that from some part of sqrt(a³ / c) on, a third in the worst of
+        oblique cells, it passes. Its powers are a group without end: the search never returns.
+        """
+        lengths = np.linalg.norm(minkowski_reduce(self.cell)[0], axis=1)
+        rarest = np.unique(self.structure.kinds, return_counts=True)[1].min()  # no translation has a larger order
+        return 0.2 * float(np.sqrt(max(shortest, lengths.min() / rarest) ** 3 / lengths.max()))
 
     def limited(self, limit: float) -> float:
         """The limit, Å, lowered to what the thickness of the cell and the distances between atoms allow."""

@@ -56,7 +56,8 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
         )
     for k in np.flatnonzero(~atoms.pbc):  # where it is empty the box is no longer than it must be
         positions = positions - _excess(places[:, k], 2 * reach)[:, None] * box[k]
-    box[~atoms.pbc] *= 1 + np.ptp(np.linalg.solve(box.T, positions.T), axis=1)[~atoms.pbc, None]
+    # Vacuum between images that do not count, as the search itself takes some skewed slabs for vast boxes.
+    box[~atoms.pbc] *= 1 + reach + np.ptp(np.linalg.solve(box.T, positions.T), axis=1)[~atoms.pbc, None]
     heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0)
     most = max(MIN_BINS, 8 * len(atoms))
     while not _can_merge(heights, reach) or (
@@ -64,7 +65,7 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
     ):
         reach *= 2
     search = VesinNeighborList(cutoff=reach, full_list=True)
-    i, j, shift, distance = search.compute(positions, box, atoms.pbc, quantities="ijSd")
+    i, j, shift, distance = search.compute(positions, box, np.ones(3, dtype=bool), quantities="ijSd")
     near = distance < cutoff
     i, j = i[near].astype(np.int64), j[near].astype(np.int64)
     # As the atoms were moved home by whole vectors, so the images are counted from where they were.

@@ -14,6 +14,7 @@ from torch_geometric.data import Batch, Data, HeteroData
 from torch_geometric.utils import to_edge_index
 
 from pyg_symbreak.structures import array_of
+from pyg_symbreak.structures.conversion import require_numbers
 
 __all__ = ["attach", "device_of", "generator_for", "naming", "require_data", "require_free"]
 
@@ -64,11 +65,13 @@ def _name_of(data: Data) -> str:
     z, name = data.get("z"), "the graph"
     if z is not None:
         try:
-            name = Atoms(array_of(z, "data.z", "[N]")).get_chemical_formula()
-        except (ValueError, TypeError, IndexError):  # these are not species, of which the error is
+            numbers = array_of(z, "data.z", "[N]")
+            require_numbers(numbers, "data.z")
+            name = Atoms(numbers).get_chemical_formula()
+        except (ValueError, TypeError, IndexError, OverflowError):  # these are not species, of which the error is
             name = "a structure"
     known = [f"{key} {data[key]}" for key in ("name", "idx") if isinstance(data.get(key), (str, int))]
-    known += [f"idx {int(data.idx)}"] if isinstance(data.get("idx"), Tensor) and data.idx.numel() == 1 else []
+    known += [f"idx {data.idx.item()}"] if isinstance(data.get("idx"), Tensor) and data.idx.numel() == 1 else []
     return f"{name} ({', '.join(known)})" if known else name
 
 

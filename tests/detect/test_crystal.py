@@ -328,3 +328,17 @@ def test_repr_and_site_symmetry_bounds():
     assert repr(found).startswith("Symmetry(Oh, space group Fd-3m (227), order=48, nodes=2, orbits=1, residual=")
     with pytest.raises(IndexError, match="node 2"):
         found.site_symmetry(2)
+
+
+@pytest.mark.parametrize("symprec", [1e-3, 0.05])
+@pytest.mark.parametrize("gap", [300.0, 2e4])
+def test_long_cells_end(gap, symprec):
+    """Along a long vector the search took shears for symmetries, of which there is no end."""
+    slab = Atoms("C2", [[0.1, 0.3, 0], [1.0, 2.0, gap]], cell=[2.3, 4.2, 0], pbc=[True, True, False])
+    found = detect_symmetry(slab, symprec)
+    assert (found.order, found.layer_group.number) == (2, 2)
+    square = Atoms("CO", [[0, 0, 0], [0, 0, 2]], cell=[2.9, 2.9, gap], pbc=True)
+    found = detect_symmetry(square, symprec)
+    assert (found.order, found.space_group.number) == (8, 99)
+    monoclinic = Atoms("C", cell=[[3, 0, 0], [0, 3.5, 0], [1, 0, gap]], pbc=True)
+    assert detect_symmetry(monoclinic, symprec).space_group.number == 10

@@ -220,6 +220,14 @@ def test_a_batch_of_batches_comes_apart(on):
         assert one.num_nodes == 3
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 2**40, -5])
+def test_errors_name_a_structure_whatever_its_numbers_are(value):
+    data = of("CH4")
+    data.z, data.idx = torch.full((5,), value), torch.tensor([float("inf")])
+    with pytest.raises(ValueError, match=r"^a structure \(idx inf\): data.z"):
+        AddSymmetryBreaking("sympe")(data)
+
+
 ROWS = torch.ones(3, 2)
 
 
