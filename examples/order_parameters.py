@@ -225,11 +225,12 @@ def figure(corners: dict, axial: dict, fields: dict[str, list[dict]]) -> plt.Fig
     middle.quiver(*axial["at"].T, *(1.5 * axial["axial"] / longest).T, color="#30638e", lw=2)
     middle.scatter(*axial["at"].T, color="#d1495b", s=40)
     middle.set(title="Pnma: 1e on the B sites", xlabel="x (Å)", ylabel="y (Å)", zlabel="z (Å)")
+    middle.set(xlim=(-2, 2), ylim=(-1, 5), zlim=(-1, 5))
     right = fig.add_subplot(1, 3, 3)
     for number, (law, rows) in enumerate(fields.items()):
-        for place, key in enumerate(("|1o|", "|1e|")):
-            values = [max(row[key], 1e-6) for row in rows]
-            right.scatter([place + 0.2 * number] * len(values), values, label=law if place == 0 else None, s=40)
+        values = [[max(row[key], 1e-6) for row in rows] for key in ("|1o|", "|1e|")]
+        places = np.repeat([0.2 * number, 1 + 0.2 * number], len(rows))
+        right.scatter(places, np.ravel(values), label=law, s=40)
     right.axhline(0.05, color="0.6", lw=0.8, ls="--")
     right.set(yscale="log", title="One object for all particles", ylabel="length", xlim=(-0.4, 1.6))
     right.set_xticks([0.1, 1.1], ["1o", "1e"])

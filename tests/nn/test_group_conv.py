@@ -81,21 +81,8 @@ def test_equivariant_under_the_group_and_not_beyond(dim, name, kernel):
         renumbered = net(x[order], torch.argsort(order)[edges], pos[order])
         assert (renumbered - answer[order]).abs().max() < 1e-12
         turn = torch.from_numpy(Rotation.from_rotvec([0, 0, 0.4] if dim == 2 else [0.3, -0.2, 0.4]).as_matrix())
-        if len(elements) < 12:  # the more elements, the less is left to find
+        if dim == 3 or len(elements) < 12:  # the finer a group of the plane, the less is left to find
             assert relative(net(x, edges, pos @ turn[:dim, :dim].T), answer) > 0.01
-
-
-@pytest.mark.parametrize("name", ["Td", "Oh", "D6h"])
-def test_large_groups_are_not_all_rotations(name):
-    """The answers of a lifting layer, which keep what a pooled answer averages away."""
-    group, _ = turned_group(name, 3)
-    x, edges, pos = cloud(3, 8)
-    turn = torch.from_numpy(Rotation.from_rotvec([0.3, -0.2, 0.4]).as_matrix())
-    with torch.no_grad():
-        for kernel in KERNELS:
-            net = Network(group, 3, kernel=kernel)
-            answers = torch.stack([net.lift(x, edges, p).sort(dim=1).values for p in (pos, pos @ turn.T)])
-            assert relative(answers[1], answers[0]) > 0.01
 
 
 def test_on_a_lattice_it_is_the_group_convolution_of_images():
