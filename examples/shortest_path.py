@@ -167,8 +167,8 @@ def main(
         "results/shortest_path"
     ),
     seeds: Annotated[int, typer.Option(help="Runs of each network.")] = 1,
-    steps: Annotated[int, typer.Option(help="Training steps.")] = 600,
-    graphs: Annotated[int, typer.Option(help="Test graphs of each kind.")] = 100,
+    steps: Annotated[int, typer.Option(help="Training steps.")] = 350,
+    graphs: Annotated[int, typer.Option(help="Test graphs of each kind.")] = 60,
 ) -> None:
     """Find shortest paths, and choose among equal ones."""
     torch.set_default_dtype(torch.float64)
