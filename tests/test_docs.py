@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from pyg_symbreak.breaking import Breaking
 from pyg_symbreak.groups import PointGroup
@@ -99,3 +100,22 @@ def test_the_breaking_of_the_contributors_runs():
         exec(block, names)
     assert isinstance(names["ExternalField"]((0.0, 0.0, 1.0)), Breaking)
     names["test_what_a_field_keeps"]()
+
+
+def test_the_page_of_flows_runs():
+    text = (DOCS / "flows.md").read_text(encoding="utf-8")
+    torch.manual_seed(0)
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, names)
+    assert names["ess"] > 0.1
+    assert abs(names["up"] - 0.5) < 0.05
+    assert names["minima"].num_vacua == 3
+    assert names["minima"].vacuum(names["displacements"]).bincount().min() > 850
+    charge, exact = names["charge"], names["exact"]
+    assert abs(charge.value - exact.charge_squared) < 4 * charge.error
+    assert names["acceptance"] > 0.4
+    assert names["losses"][-1] < names["losses"][0]
+    assert names["largest"] < 1e-5
+    for path in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert (DOCS / path).stat().st_size < 150_000
