@@ -216,7 +216,7 @@ def integer_rotations(basis: np.ndarray, rotations: np.ndarray) -> np.ndarray:
 def _lattice_with(shifts: np.ndarray) -> np.ndarray:
     """Basis [3, 3] (rows) of the lattice that shifts [n, 3], a group modulo whole vectors, make with these."""
     count = len(shifts)
-    return hermite_form(np.concatenate([count * np.eye(3), np.rint(count * shifts)]).astype(int)) / count
+    return hermite_form(np.concatenate([count * np.eye(3), np.rint(count * shifts) % count]).astype(int)) / count
 
 
 def hermite_form(rows: np.ndarray) -> np.ndarray:

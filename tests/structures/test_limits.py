@@ -10,6 +10,7 @@ from torch_geometric.data import Batch, Data, HeteroData
 
 from pyg_symbreak.breaking import canonicalize
 from pyg_symbreak.detect import detect_symmetry
+from pyg_symbreak.detect.subgroup import primitive_operations
 from pyg_symbreak.structures import check_structure, from_ase, neighbor_pairs, to_ase
 from pyg_symbreak.transforms import AddSymmetry, AddSymmetryBreaking, NeighborList, OrbitIndividualization
 
@@ -286,3 +287,12 @@ def test_a_cluster_in_a_vast_box():
     atoms = Atoms("H1500", RNG.random((1500, 3)) * 25, cell=[400, 500, 600], pbc=True)
     vectors = atoms.positions[:, None] - atoms.positions
     assert len(neighbor_pairs(atoms, 2.0)[0]) == (np.square(vectors).sum(axis=2) < 4).sum() - 1500
+
+
+def test_the_primitive_basis_does_not_depend_on_whole_vectors_in_translations():
+    """Of atoms far outside their cell they are many; the basis was so skewed that moyo refused its integers."""
+    shifts = np.stack(np.meshgrid([0, 0.5], [0, 0.5], [0], indexing="ij"), axis=-1).reshape(-1, 3)
+    cell, identities = np.diag([3.0, 4, 5]), np.tile(np.eye(3), (4, 1, 1))
+    away = np.random.default_rng(0).integers(-(10**7), 10**7, (4, 3))
+    basis = primitive_operations(cell, identities, (shifts + away) @ cell)[0]
+    np.testing.assert_allclose(basis, np.diag([1.5, 2, 5]), atol=1e-9)
