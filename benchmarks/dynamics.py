@@ -10,9 +10,9 @@ import torch
 
 from pyg_symbreak.dynamics import Lagrangian, integrate
 
-sys.path.append(str(Path(__file__).parents[1] / "examples"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
-import dynamics  # noqa: E402
+import dynamics
 
 STEPS, BATCHES = 5000, 500
 
