@@ -118,4 +118,13 @@ def test_the_page_of_flows_runs():
     assert names["losses"][-1] < names["losses"][0]
     assert names["largest"] < 1e-5
     for path in re.findall(r"!\[.*?\]\((.*?)\)", text):
+
+
+def test_the_blocks_of_the_page_of_symmetries_found_run():
+    text = (DOCS / "discover.md").read_text(encoding="utf-8")
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        exec(block, names)
+    assert names["found"].group.dimension == 1
+    for path in re.findall(r"!\[[^]]*\]\(([^)]+)\)", text):
         assert (DOCS / path).stat().st_size < 150_000

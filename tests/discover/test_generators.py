@@ -172,3 +172,12 @@ def test_bad_input(f, x, message):
 def test_unknown_mode():
     with pytest.raises(ValueError, match="'linear' or 'affine'"):
         invariance_generators(lambda x: x[:, 0], points(100, 3), mode="projective")
+
+
+def test_many_coordinates_are_no_symmetry():
+    """Rates do not fall with the number of coordinates, of which each has a small part of the gradient."""
+    cubic = invariance_generators(lambda x: (x**4).sum((1, 2)), points(200, 40, 3), mode="affine")
+    assert cubic.group.dimension == 0
+    assert cubic.spectrum[0] > 0.3
+    field = invariance_generators(lambda x: x[:, :, 2].square().sum(1), points(100, 40, 3), mode="affine")
+    assert field.group.dimension == 8  # all that moves x and y, by x, y, z or a constant
