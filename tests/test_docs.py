@@ -118,6 +118,7 @@ def test_the_page_of_flows_runs():
     assert names["losses"][-1] < names["losses"][0]
     assert names["largest"] < 1e-5
     for path in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert (DOCS / path).stat().st_size < 150_000
 
 
 def test_the_blocks_of_the_page_of_symmetries_found_run():
