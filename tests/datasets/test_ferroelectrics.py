@@ -23,8 +23,12 @@ def double():
 
 @pytest.fixture(scope="module")
 def dataset():
+    before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
-    return Ferroelectrics()
+    try:
+        return Ferroelectrics()
+    finally:
+        torch.set_default_dtype(before)
 
 
 def child_of(data):
