@@ -218,6 +218,8 @@ def node_breaking_set(
         raise ValueError(f"depends_on must be 'nodes', 'input' or 'group', got {depends_on!r}")
     if symmetry.continuous is not None:
         raise ValueError("the symmetry is continuous: break that of its point group, breaking_set(symmetry.group)")
+    if len(symmetry.lattice) == 1:
+        raise ValueError("objects on the nodes of a rod, periodic in one direction, are not supported: use on='graph'")
     atoms = symmetry.atoms if data is None else bare_atoms(data)
     if atoms is None:
         raise ValueError("this symmetry was loaded and does not know its structure: detect it again")
