@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -90,6 +91,8 @@ class GraphEnergy(MessagePassing):
     True
     """
 
+    propagate_type: ClassVar = {"h": Tensor, "invariants": Tensor, "mlp": nn.Module}
+
     def __init__(
         self,
         dim: int,
@@ -158,7 +161,6 @@ class GraphEnergy(MessagePassing):
                 column += [value[target], far]
             invariants = self.edge_invariants(torch.cat(column, dim=1))
             for mlp in self.messages:
-                # propagate_type: (h: Tensor, invariants: Tensor, mlp: nn.Module)
                 h = h + self.propagate(data.edge_index, h=h, invariants=invariants, mlp=mlp)
         return sum_graphs(self.readout(h).squeeze(1), data)
 
