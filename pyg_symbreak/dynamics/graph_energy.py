@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -91,8 +90,6 @@ class GraphEnergy(MessagePassing):
     True
     """
 
-    propagate_type: ClassVar = {"h": Tensor, "invariants": Tensor, "mlp": nn.Module}
-
     def __init__(
         self,
         dim: int,
@@ -161,10 +158,11 @@ class GraphEnergy(MessagePassing):
                 column += [value[target], far]
             invariants = self.edge_invariants(torch.cat(column, dim=1))
             for mlp in self.messages:
+                # propagate_type: (h: Tensor, invariants: Tensor, mlp: Callable)
                 h = h + self.propagate(data.edge_index, h=h, invariants=invariants, mlp=mlp)
         return sum_graphs(self.readout(h).squeeze(1), data)
 
-    def message(self, h_i: Tensor, h_j: Tensor, invariants: Tensor, mlp: nn.Module) -> Tensor:
+    def message(self, h_i: Tensor, h_j: Tensor, invariants: Tensor, mlp: Callable) -> Tensor:
         """What the source j of each edge sends to its target i."""
         return mlp(torch.cat([invariants, h_i, h_j], dim=1))
 
