@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -157,14 +157,14 @@ class GraphEnergy(MessagePassing):
                 far = value[source] - value[target] if name == "pos" else value[source]
                 column += [value[target], far]
             invariants = self.edge_invariants(torch.cat(column, dim=1))
-            for mlp in self.messages:
-                # propagate_type: (h: Tensor, invariants: Tensor, mlp: Callable)
-                h = h + self.propagate(data.edge_index, h=h, invariants=invariants, mlp=mlp)
+            for layer in range(len(self.messages)):
+                # propagate_type: (h: Tensor, invariants: Tensor, layer: int)
+                h = h + self.propagate(data.edge_index, h=h, invariants=invariants, layer=layer)
         return sum_graphs(self.readout(h).squeeze(1), data)
 
-    def message(self, h_i: Tensor, h_j: Tensor, invariants: Tensor, mlp: Callable) -> Tensor:
+    def message(self, h_i: Tensor, h_j: Tensor, invariants: Tensor, layer: int) -> Tensor:
         """What the source j of each edge sends to its target i."""
-        return mlp(torch.cat([invariants, h_i, h_j], dim=1))
+        return self.messages[layer](torch.cat([invariants, h_i, h_j], dim=1))
 
     def _attribute(self, data: Data, name: str, size: int) -> Tensor:
         value = data.get(name)
