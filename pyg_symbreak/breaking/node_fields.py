@@ -218,19 +218,18 @@ def node_breaking_set(
         raise ValueError(f"depends_on must be 'nodes', 'input' or 'group', got {depends_on!r}")
     if symmetry.continuous is not None:
         raise ValueError("the symmetry is continuous: break that of its point group, breaking_set(symmetry.group)")
-    if len(symmetry.lattice) == 1:
-        raise ValueError("objects on the nodes of a rod, periodic in one direction, are not supported: use on='graph'")
     atoms = symmetry.atoms if data is None else bare_atoms(data)
     if atoms is None:
         raise ValueError("this symmetry was loaded and does not know its structure: detect it again")
-    spaces = list(_spaces(symmetry, atoms, nodes, irreps, time_reversal))
+    data = from_ase(atoms, torch.float64) if data is None else data
+    spaces = _spaces(symmetry, _places(symmetry, atoms, data, nodes, features), irreps, time_reversal)
     kept = _resolved(symmetry, atoms, keep, spaces)
     space = _lowest(spaces, kept, explicit=nodes is not None and irreps is not None)
     fixed = space.breaking(kept)
     first, unique = fixed[0], len(fixed) == 1 and space.reverses(fixed[0])
     first = first * np.sign(first.flat[np.abs(first).round(6).argmax()])
     if depends_on == "input" or (depends_on == "nodes" and not unique):
-        first = _canonical_direction(space, kept, data if data is not None else from_ase(atoms), features)
+        first = _canonical_direction(space, kept, data, features)
     movers = space.group.transversal(kept, range(space.group.order))
     rows: Tensor | None = torch.zeros(len(movers), symmetry.num_nodes, space.dim, dtype=torch.float64)
     assert rows is not None
@@ -371,23 +370,32 @@ class _Space:
 _TWO = FiniteGroup([[0, 1], [1, 0]])
 
 
-def _spaces(symmetry: Symmetry, atoms: Atoms, nodes: Any, irreps: Any, time_reversal: bool) -> list[_Space]:
-    """The fields that are looked at: those asked for, else on one orbit each, low irreps on few nodes first."""
-    which = ["1e"] if irreps is None and time_reversal else IRREPS if irreps is None else [str(o3.Irreps(irreps))]
+def _places(symmetry: Symmetry, atoms: Atoms, data: Data, nodes: Any, features: Features) -> list[np.ndarray]:
+    """The nodes asked for, else each orbit: light elements first, those of one element in canonical order."""
     orbits = symmetry.orbits.numpy()
-    places = [np.flatnonzero(orbits == o) for o in range(orbits.max() + 1)]
     if isinstance(nodes, str):
         if nodes not in atomic_numbers or atomic_numbers[nodes] not in atoms.numbers:
             raise ValueError(f"nodes={nodes!r} names no element of {atoms.get_chemical_formula()}")
-        places = [np.flatnonzero(atoms.numbers == atomic_numbers[nodes])]
-    elif nodes is not None:
+        return [np.flatnonzero(atoms.numbers == atomic_numbers[nodes])]
+    if nodes is not None:
         given = np.unique(np.arange(len(atoms))[np.asarray(nodes)])
         whole = np.flatnonzero(np.isin(orbits, orbits[given]))
         if len(whole) != len(given) or len(given) == 0:
             raise ValueError(
                 f"nodes must be whole orbits of the symmetry: {given.tolist()} are some of {whole.tolist()}, all alike"
             )
-        places = [given]
+        return [given]
+    places = [np.flatnonzero(orbits == o) for o in range(orbits.max() + 1)]
+    alike = [(len(place), atoms.numbers[place[0]]) for place in places]
+    ranks = np.zeros(len(orbits))
+    if len(set(alike)) < len(alike):
+        ranks = inversion_kernel(data, symmetry, features).setting.ranks
+    return sorted(places, key=lambda place: (atoms.numbers[place[0]], ranks[place].min()))
+
+
+def _spaces(symmetry: Symmetry, places: list[np.ndarray], irreps: Any, time_reversal: bool) -> list[_Space]:
+    """Fields of the irreps asked for, else of each, on some nodes: low irreps on few nodes first."""
+    which = ["1e"] if irreps is None and time_reversal else IRREPS if irreps is None else [str(o3.Irreps(irreps))]
     spaces = [_Space(symmetry, place, i, time_reversal) for i in which for place in places]
     return sorted(spaces, key=lambda s: (max(l for _, (l, _) in o3.Irreps(s.irreps)), s.dim * len(s.nodes)))
 

@@ -46,6 +46,19 @@ TILTS = {
 """C. J. Howard & H. T. Stokes, Acta Cryst. B 54, 782 (1998): space groups; domains; dimension of the fields 1e on B."""
 
 
+def graphite():
+    """Two layers of graphite, whose atoms are of two kinds: above each other, and above hollows."""
+    return crystal(
+        ["C", "C"], [(0, 0, 0.25), (1 / 3, 2 / 3, 0.25)], spacegroup=194, cellpar=[2.46, 2.46, 6.7, 90, 90, 120]
+    )
+
+
+def trans_polyacetylene():
+    """A zigzag chain, periodic along z."""
+    places = [(0.33, 0, 0), (-0.33, 0, 1.23), (1.4, 0, 0), (-1.4, 0, 1.23)]
+    return Atoms("CCHH", positions=places, cell=[12, 12, 2.46], pbc=[False, False, True])
+
+
 @pytest.fixture(scope="module")
 def symmetry():
     return detect_symmetry(CUBIC)
@@ -122,6 +135,26 @@ def test_sets_move_with_the_structure(symmetry, seed, keep, irreps, nodes):
     there = breaking_set(detect_symmetry(atoms), keep=keep, nodes=nodes, irreps=irreps).objects
     matrix = torch.from_numpy(irreps_matrices(irreps, turn[None])[0])
     assert same_sets((plain @ matrix.T)[:, order], there)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "atoms",
+    [
+        bulk("CsCl", "cesiumchloride", a=4.1, cubic=True).repeat((1, 1, 2)),
+        graphite(),
+        trans_polyacetylene().repeat((1, 1, 2)),
+    ],
+    ids=["CsCl", "graphite", "polyacetylene"],
+)
+def test_orbits_of_one_size_are_told_apart_in_any_order(atoms, seed):
+    """Two orbits of as many atoms: of two elements, of one element, and of a rod."""
+    plain = breaking_set(detect_symmetry(atoms))
+    there, turn, order = moved(atoms, seed)
+    found = breaking_set(detect_symmetry(there))
+    assert found.irreps == plain.irreps
+    matrix = torch.from_numpy(irreps_matrices(plain.irreps, turn[None])[0])
+    assert same_sets((plain.objects @ matrix.T)[:, order], found.objects)
 
 
 def test_what_is_kept_can_be_said_in_many_ways(symmetry):

@@ -16,6 +16,7 @@ from pyg_symbreak.detect import approximate_symmetries, detect_symmetry, symmetr
 from pyg_symbreak.distort import distortions
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.structures import from_ase
+from pyg_symbreak.testing import pairing_error
 from pyg_symbreak.transforms import AddSymmetry, AddSymmetryBreaking
 
 PERIOD = 4.7
@@ -287,8 +288,9 @@ def test_a_target_of_a_polymer_is_paired_and_translations_are_told():
     data.y[::4, 0] = 0.05 * torch.tensor([1.0, -1.0])
     with pytest.raises(ValueError, match="the target loses 1 translations of the cell"):
         AddSymmetryBreaking(choose="target")(data)
-    with pytest.raises(ValueError, match="nodes of a rod, periodic in one direction, are not supported"):
-        AddSymmetryBreaking(choose="target", on="nodes")(data)
+    on_nodes = AddSymmetryBreaking(choose="target", on="nodes")(data.clone())
+    assert on_nodes.breaking.shape[0] == 8
+    assert pairing_error(AddSymmetryBreaking(choose="target", on="nodes"), data) < 1e-6
 
 
 def test_distortions_of_rods_are_refused():
