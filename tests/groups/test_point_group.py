@@ -16,6 +16,7 @@ from explicit_groups import (
     same_set,
     turn,
 )
+from scipy.spatial.transform import Rotation
 
 from pyg_symbreak.groups import PointGroup
 
@@ -219,3 +220,23 @@ def test_the_frame_does_not_depend_on_the_order_of_elements(name):
             assert np.abs(np.array(frames) - frames[0]).max() < 1e-9
             turns = [m for m in PointGroup(name).normalizer().components if np.linalg.det(m) > 0]
             assert max(np.trace(frames[0] @ m) for m in turns) < np.trace(frames[0]) + 1e-6
+
+
+def test_an_element_that_is_given_twice_is_said():
+    half = [np.diag([1.0, 1, 1]), np.diag([-1.0, -1, 1]), np.diag([1.0, -1, -1]), np.diag([1.0, -1, -1])]
+    with pytest.raises(ValueError, match="matrices 2 and 3 are the same element"):
+        PointGroup.from_matrices(half)  # of as many kinds as D2 has
+
+
+@pytest.mark.parametrize("symbol", ["C3", "C4", "C5h", "S4", "Cs", "C2h"])
+def test_of_two_ways_along_an_axis_the_nearer_is_taken(symbol):
+    """No rotation that brings the group upright is smaller than the frame, whatever the order of the elements."""
+    for seed in range(6):
+        matrices = PointGroup(symbol).rotated(Rotation.random(random_state=seed).as_matrix()).matrices
+        order = np.random.default_rng(seed).permutation(len(matrices))
+        frame = PointGroup.from_matrices(matrices[order]).frame
+        angles = np.linspace(0, 2 * np.pi, 721)
+        about = Rotation.from_rotvec(angles[:, None] * [0, 0, 1]).as_matrix()
+        others = np.concatenate([frame @ about, frame @ np.diag([1.0, -1, -1]) @ about])
+        assert np.trace(others, axis1=1, axis2=2).max() <= np.trace(frame) + 1e-4
+        assert frame[2, 2] >= 0
