@@ -34,7 +34,7 @@ setup(
         "torch>=2.7",
         "torch-geometric>=2.6",
         "e3nn>=0.5.6",
-        "ase>=3.25",
+        "ase>=3.26",
         "moyopy>=0.21",
         "vesin>=0.6",
         "numpy>=1.26.4",

@@ -121,7 +121,8 @@ GOLDEN = (1 + 5**0.5) / 2
 def test_characters_of_the_icosahedron():
     group = moved("I")
     table = character_table(group)
-    angle = [round(np.degrees(np.arccos((np.trace(group.matrices[c[0]]) - 1) / 2))) for c in table.classes]
+    cosines = [(np.trace(group.matrices[c[0]]) - 1) / 2 for c in table.classes]
+    angle = [round(np.degrees(np.arccos(np.clip(x, -1, 1)))) for x in cosines]
     columns = dict(zip(angle, table.characters.T, strict=True))
     printed = {0: [1, 3, 3, 4, 5], 72: [1, GOLDEN, 1 - GOLDEN, -1, 0], 144: [1, 1 - GOLDEN, GOLDEN, -1, 0],
                120: [1, 0, 0, 1, -1], 180: [1, -1, -1, 0, 1]}  # fmt: skip
