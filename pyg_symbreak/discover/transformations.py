@@ -10,6 +10,10 @@ from torch import Tensor
 __all__ = ["FittedGenerator", "fit_generator"]
 
 
+STARTS = 4
+"""First guesses."""
+
+
 class FittedGenerator(NamedTuple):
     """What :func:`fit_generator` returns.
 
@@ -40,10 +44,11 @@ def fit_generator(
 
     R. P. N. Rao and D. L. Ruderman, "Learning Lie groups for invariant visual perception", NIPS 11 (1999). Pairs that
     differ little are fitted to first order by alternating least squares; what they give is refined on all pairs
-    with the matrix exponential, where the size of each pair is first the best of many. Nothing is
-    known of the signals beforehand: they are reduced to their own principal components. The scale of G is not
-    determined by pairs; it is fixed by sizes of variance one. Neither is its sign, nor with several generators their
-    basis.
+    with the matrix exponential, where the size of each pair is first the best of many. There are false minima: the
+    best of four first guesses is taken, and where ``error`` is far above the noise of the signals none was right, or
+    the images are no such transformations. Nothing is known of the signals beforehand: they are reduced to their own
+    principal components. The scale of G is not determined by pairs; it is fixed by sizes of variance one. Neither is
+    its sign, nor with several generators their basis.
 
     Parameters
     ----------
@@ -56,7 +61,7 @@ def fit_generator(
     noise : float
         Principal components below this part of the largest are left out.
     seed : int
-        Of the first guess.
+        Of the first guesses.
 
     Raises
     ------
@@ -81,10 +86,13 @@ def fit_generator(
     before, after = before / scale, after / scale
     if rank * basis.shape[1] ** 2 >= before.numel() - rank * len(x):
         raise ValueError(f"{len(x)} pairs are too few to find {rank} generators of size {basis.shape[1]}")
-    generators = _first_order(before, after, rank, seed)
-    generators, sizes = _refined(before, after, generators, steps)
+    random = torch.Generator().manual_seed(seed)
+    tried = [_refined(before, after, _first_order(before, after, rank, random), steps // 4) for _ in range(STARTS)]
+    generators, sizes = min(tried, key=lambda found: _misfit(before, after, *found).item())
+    for count in (steps // 4, steps // 2):
+        generators, sizes = _refined(before, after, generators, count)
     spread = sizes.std(0, correction=0)
-    error = (_flow(before, sizes, generators) - after).square().mean().sqrt().item()
+    error = _misfit(before, after, generators, sizes).sqrt().item()
     generators = torch.einsum("ai,kij,bj->kab", basis, generators * spread[:, None, None], basis)
     return FittedGenerator(generators, sizes / spread, error)
 
@@ -100,7 +108,11 @@ def _flow(x: Tensor, sizes: Tensor, generators: Tensor) -> Tensor:
     return torch.einsum("pij,pj->pi", flow, x)
 
 
-def _first_order(before: Tensor, after: Tensor, rank: int, seed: int) -> Tensor:
+def _misfit(before: Tensor, after: Tensor, generators: Tensor, sizes: Tensor) -> Tensor:
+    return (_flow(before, sizes, generators) - after).square().mean()
+
+
+def _first_order(before: Tensor, after: Tensor, rank: int, random: torch.Generator) -> Tensor:
     """Alternating least squares of x' - x = Σ z_k G_k x̄, x̄ the mean of both, over the quarter that differs least."""
     change = after - before
     relative = change.norm(dim=1) / before.norm(dim=1)
@@ -108,7 +120,7 @@ def _first_order(before: Tensor, after: Tensor, rank: int, seed: int) -> Tensor:
     near = relative.argsort()[:count]
     x, change = ((before + after) / 2)[near], change[near]
     r = x.shape[1]
-    guess = torch.randn(rank, r, r, generator=torch.Generator().manual_seed(seed), dtype=x.dtype)
+    guess = torch.randn(rank, r, r, generator=random, dtype=x.dtype)
     generators = guess - guess.transpose(1, 2)
     for _ in range(200):
         along = torch.einsum("kij,pj->pik", generators, x)
@@ -122,26 +134,24 @@ def _first_order(before: Tensor, after: Tensor, rank: int, seed: int) -> Tensor:
 
 def _refined(before: Tensor, after: Tensor, generators: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """Generators [k, r, r] and sizes [P, k] that fit all pairs, with the exponential."""
-    for count in (steps // 4, steps // 4, steps // 2):
-        sizes = _scanned(before, after, generators)
-        scale = sizes.std(0, correction=0)  # so that generators and sizes are both of order one
-        generators, sizes = (generators * scale[:, None, None]).contiguous(), (sizes / scale).contiguous()
-        generators.requires_grad_()
-        sizes.requires_grad_()
-        optimizer = torch.optim.LBFGS(
-            [generators, sizes], max_iter=count, history_size=20, tolerance_grad=1e-12, tolerance_change=1e-15,
-            line_search_fn="strong_wolfe",
-        )  # fmt: skip
+    sizes = _scanned(before, after, generators)
+    scale = sizes.std(0, correction=0)  # so that generators and sizes are both of order one
+    generators, sizes = (generators * scale[:, None, None]).contiguous(), (sizes / scale).contiguous()
+    generators.requires_grad_()
+    sizes.requires_grad_()
+    optimizer = torch.optim.LBFGS(
+        [generators, sizes], max_iter=steps, history_size=20, tolerance_grad=1e-12, tolerance_change=1e-15,
+        line_search_fn="strong_wolfe",
+    )  # fmt: skip
 
-        def misfit(g: Tensor = generators, z: Tensor = sizes, optimizer: torch.optim.Optimizer = optimizer) -> Tensor:
-            optimizer.zero_grad()
-            loss = (_flow(before, z, g) - after).square().mean()
-            loss.backward()
-            return loss
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = _misfit(before, after, generators, sizes)
+        value.backward()
+        return value
 
-        optimizer.step(misfit)
-        generators, sizes = generators.detach(), sizes.detach()
-    return generators, sizes
+    optimizer.step(loss)
+    return generators.detach(), sizes.detach()
 
 
 def _scanned(before: Tensor, after: Tensor, generators: Tensor) -> Tensor:

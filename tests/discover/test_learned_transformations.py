@@ -47,6 +47,16 @@ def test_shifts_are_the_derivative():
     torch.testing.assert_close(fit.transform(x, fit.sizes), images, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("seed", [0, 7])
+def test_false_minima_are_left(seed):
+    """From its first guess alone the fit ends at an error above 0.1 here."""
+    x, images, _, derivative = shifted(80, 11, 3, 2.0, seed)
+    fit = fit_generator(x, images, steps=200)
+    scale = (fit.generators[0] * derivative).sum() / fit.generators[0].square().sum()
+    assert fit.error < 1e-5
+    assert (scale * fit.generators[0] - derivative).norm() < 1e-4 * derivative.norm()
+
+
 def test_shifts_with_noise():
     x, images, z, derivative = shifted(200, 11, 3, 1.5)
     fit = fit_generator(x + 0.01 * normal(200, 11, seed=1), images + 0.01 * normal(200, 11, seed=2), noise=0.05)
