@@ -6,6 +6,7 @@ their command runs, and files are read before, so that help and bad files are an
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +17,8 @@ from pyg_symbreak.cli.output import emit, errors
 from pyg_symbreak.files import parse_file, read_frames, read_structure
 
 __all__ = ["app"]
+
+warnings.filterwarnings("ignore", "`torch.jit", FutureWarning)  # of code that e3nn compiles when it is imported
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -189,10 +189,10 @@ def test_groups_of_many_operations_are_exact(name, noise):
     assert found.group.schoenflies == name
     r = found.rotations.numpy()
     signs = np.linalg.det(r) > 0
-    places = {p.numpy().tobytes() + bytes([signs[g]]): g for g, p in enumerate(found.permutations)}
+    places = {p.numpy().tobytes() + bytes([int(signs[g])]): g for g, p in enumerate(found.permutations)}
     for g, h in np.random.default_rng(2).integers(len(r), size=(40, 2)):
         product = found.permutations[g][found.permutations[h]].numpy().tobytes()
-        gh = places[product + bytes([np.linalg.det(r[g] @ r[h]) > 0])]
+        gh = places[product + bytes([int(np.linalg.det(r[g] @ r[h]) > 0)])]
         np.testing.assert_allclose(r[g] @ r[h], r[gh], atol=1e-13)
     np.testing.assert_allclose(found.residuals.numpy(), misfit(atoms, found), atol=1e-11)
     assert found.residual < 1e-10 + 12 * noise
