@@ -4,8 +4,10 @@
 
 Each mutant is one change in one module: a comparison, the sign or size of a constant, an arithmetic operator, a product
 turned round, min for max, all for any, and for or, a condition negated, a statement dropped. The tests run on it in a
-copy of the repository, in a process of its own with a limit of time. What is not noticed is either a gap in the tests
-or a change that changes nothing (a speed-up, a tolerance far from every input): which of the two has to be read.
+copy of the repository, in a process of its own with a limit of time: forked from one that has imported the libraries
+below, and only the tests that enter the function of the change, the quickest first (a first run lists which those
+are). What is not noticed is either a gap in the tests or a change that changes nothing (a speed-up, a tolerance far
+from every input): which of the two has to be read.
 
 Results go to --out as they come: module, line, kind of change, the line before and after, result ("noticed",
 "unnoticed" or "timeout", which counts as noticed), the first test that failed.
@@ -13,12 +15,14 @@ Results go to --out as they come: module, line, kind of change, the line before 
 
 import argparse
 import ast
+import contextlib
+import importlib
 import json
 import os
+import pickle
 import random
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +30,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 COMPARISONS: dict[type, list[type]] = {
@@ -153,24 +159,100 @@ def mirrored(modules: list[Path]) -> list[str]:
     return [*dict.fromkeys(found), *map(str, modules)]
 
 
-def run_tests(copied: Path, tests: list[str], seconds: float) -> tuple[str, str | None, str]:
+def libraries() -> Iterator[str]:
+    """Modules of others that the package imports."""
+    for path in (ROOT / "pyg_symbreak").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                yield node.module
+
+
+class Recorder:
+    """What each test enters: pairs of a file and the line where a function begins."""
+
+    def __init__(self, package: Path):
+        self.package = str(package)
+        self.entered: dict[str, set[tuple[str, int]]] = {}
+        self.seconds: dict[str, float] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Run a test and note what it enters."""
+        entered = self.entered[item.nodeid] = set()
+
+        def trace(frame: Any, event: str, argument: Any) -> None:
+            code = frame.f_code
+            if code.co_filename.startswith(self.package):
+                entered.add((code.co_filename[len(self.package) + 1 :], code.co_firstlineno))
+
+        start = time.perf_counter()
+        sys.settrace(trace)
+        try:
+            return (yield)
+        finally:
+            sys.settrace(None)
+            self.seconds[item.nodeid] = time.perf_counter() - start
+
+
+class Chosen:
+    """Runs these tests, in this order."""
+
+    def __init__(self, tests: list[str]):
+        self.place = {test: k for k, test in enumerate(tests)}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep and sort."""
+        items[:] = sorted((x for x in items if x.nodeid in self.place), key=lambda x: self.place[x.nodeid])
+
+
+def run_tests(copied: Path, tests: list[str], seconds: float, plugin: Any) -> tuple[str, str | None, str]:
     """Result, the first test that failed, and what pytest printed."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]
-    environment = {**os.environ, "PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command, cwd=copied, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        out, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)
-        process.communicate()
-        return "timeout", None, ""
-    if process.returncode == 5:
-        raise SystemExit(f"no tests in {tests}")
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", out, re.MULTILINE)
-    return ("unnoticed" if process.returncode == 0 else "noticed"), failed and failed[1], out
+    with tempfile.TemporaryFile("w+") as out:
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            os.dup2(out.fileno(), 1)
+            os.dup2(out.fileno(), 2)
+            os.chdir(copied)
+            sys.path.insert(0, str(copied))
+            sys.dont_write_bytecode = not isinstance(plugin, Recorder)  # that of the unchanged files is used
+            code = 3
+            try:
+                options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"]
+                code = pytest.main([*options, *tests], plugins=[plugin])
+                if isinstance(plugin, Recorder):
+                    (copied / "entered.pickle").write_bytes(pickle.dumps((plugin.entered, plugin.seconds)))
+                sys.stdout.flush()
+            finally:
+                os._exit(code)
+        end = time.monotonic() + seconds
+        while (done := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < end:
+            time.sleep(0.05)
+        if done[0] == 0:
+            os.killpg(child, 9)
+            os.waitpid(child, 0)
+            return "timeout", None, ""
+        out.seek(0)
+        printed = out.read()
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", printed, re.MULTILINE)
+    return ("unnoticed" if done[1] == 0 else "noticed"), failed and failed[1], printed
+
+
+def tests_of(line: int, module: Path, source: str, entered: dict, seconds: dict) -> list[str]:
+    """Tests that enter the innermost function around a line, the quickest first; all where it is in none."""
+    around = [
+        node for node in ast.walk(ast.parse(source))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.body[0].lineno <= line <= (node.end_lineno or 0)
+    ]  # fmt: skip
+    found = list(entered)
+    if around:
+        function = max(around, key=lambda node: node.lineno)
+        first = min([function.lineno, *(x.lineno for x in function.decorator_list)])
+        found = [test for test, places in entered.items() if (str(module), first) in places]
+    return sorted(found, key=seconds.__getitem__)
 
 
 def main() -> None:
@@ -179,7 +261,7 @@ def main() -> None:
     parser.add_argument("--tests", nargs="+", help="for pytest; default: the tests that mirror the modules")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, help="limit for the tests of one mutant; default: 3 x those without")
+    parser.add_argument("--seconds", type=float, help="limit for a mutant; default: 3 x its tests without it, and 60")
     parser.add_argument("--out", type=Path, default=Path("results/mutants.json"))
     options = parser.parse_args()
 
@@ -191,6 +273,10 @@ def main() -> None:
     tests = options.tests or mirrored(modules)
     print(f"{len(places)} possible changes in {len(modules)} modules; tests: {' '.join(tests)}", flush=True)
 
+    for name in sorted({*libraries()}):
+        if name.split(".")[0] != "pyg_symbreak":
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
     report: dict[str, Any] = {"seed": options.seed, "modules": [str(m) for m in modules], "tests": tests, "mutants": []}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -198,18 +284,23 @@ def main() -> None:
         skipped = shutil.ignore_patterns(".git", ".venv", "build", "dist", "results", "__pycache__", ".*_cache")
         shutil.copytree(ROOT, copied, ignore=skipped)
         start = time.perf_counter()
-        result, failed, out = run_tests(copied, tests, 3600)
-        limit = options.seconds or 3 * (time.perf_counter() - start) + 10
+        result, failed, out = run_tests(copied, tests, 36000, Recorder(copied))
         if result != "unnoticed":
             raise SystemExit(f"{out}\nthe tests fail without any change: {failed}")
-        print(f"{time.perf_counter() - start:.0f} s without a change; limit {limit:.0f} s", flush=True)
+        entered, seconds = pickle.loads((copied / "entered.pickle").read_bytes())
+        print(f"{time.perf_counter() - start:.0f} s for {len(entered)} tests without a change", flush=True)
         for number, (module, index) in enumerate(chosen):
             text, kind, line, before, after = mutate(sources[module], index)
-            (copied / module).write_text(text, encoding="utf-8")
-            result, failed, _ = run_tests(copied, tests, limit)
-            (copied / module).write_text(sources[module], encoding="utf-8")
+            judges = tests_of(line, module, sources[module], entered, seconds)
+            limit = options.seconds or 3 * sum(map(seconds.__getitem__, judges)) + 60
+            result, failed = "unnoticed", None
+            if judges:
+                (copied / module).write_text(text, encoding="utf-8")
+                files = list(dict.fromkeys(test.split("::")[0] for test in judges))
+                result, failed, _ = run_tests(copied, files, limit, Chosen(judges))
+                (copied / module).write_text(sources[module], encoding="utf-8")
             row = {"module": str(module), "line": line, "kind": kind, "before": before, "after": after}
-            report["mutants"].append(row | {"result": result, "test": failed})
+            report["mutants"].append(row | {"result": result, "test": failed, "judges": len(judges)})
             report["counts"] = dict(Counter(x["result"] for x in report["mutants"]))
             options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             print(f"{number + 1:3} {result:9} {module}:{line} {kind}: {before}  ->  {after}", flush=True)

@@ -3,10 +3,15 @@
 import ast
 import importlib.util
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+PATH = Path(__file__).parents[1] / "benchmarks/mutants.py"
 SOURCE = '''"""A sum."""
 
 __all__ = ["total"]
@@ -21,8 +26,7 @@ def total(a: int = 0, b: int = 0) -> int:
 
 @pytest.fixture
 def mutants():
-    path = Path(__file__).parents[1] / "benchmarks/mutants.py"
-    spec = importlib.util.spec_from_file_location("mutants", path)
+    spec = importlib.util.spec_from_file_location("mutants", PATH)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -43,7 +47,8 @@ def test_each_change_is_one_token_of_behaviour(mutants):
         )
 
 
-def test_mutants_are_made_judged_and_undone(mutants, tmp_path, monkeypatch):
+def test_mutants_are_made_judged_and_undone(tmp_path):
+    shutil.copytree(PATH.parent, tmp_path / "benchmarks", ignore=shutil.ignore_patterns("results"))
     (tmp_path / "pyg_symbreak").mkdir()
     (tmp_path / "tests").mkdir()
     module, out = tmp_path / "pyg_symbreak/add.py", tmp_path / "found.json"
@@ -52,10 +57,9 @@ def test_mutants_are_made_judged_and_undone(mutants, tmp_path, monkeypatch):
     (tmp_path / "tests/test_add.py").write_text(
         "from pyg_symbreak.add import total\n\ndef test_total():\n    assert (total(3, 2), total()) == (5, 0)\n"
     )
-    monkeypatch.setattr(mutants, "ROOT", tmp_path)
-    arguments = ["mutants", "--modules", str(module), "--seconds", "60", "--out", str(out)]
-    monkeypatch.setattr("sys.argv", [*arguments, "--tests", "tests/test_add.py"])
-    mutants.main()
+    arguments = ["--modules", str(module), "--seconds", "60", "--out", str(out), "--tests", "tests/test_add.py"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "PYTHON"))}
+    subprocess.run([sys.executable, "benchmarks/mutants.py", *arguments], cwd=tmp_path, env=environment, check=True)
     results = {(row["before"], row["after"]): row["result"] for row in json.loads(out.read_text())["mutants"]}
     assert len(results) == 4
     assert [key for key, result in results.items() if result != "noticed"] == [("seen = 7", "seen = 8")]
