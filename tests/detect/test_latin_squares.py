@@ -1,0 +1,78 @@
+"""Graphs that refinement does not begin to tell apart: those of Latin squares, whose classes and groups are counted."""
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import networkx as nx
+import numpy as np
+import torch
+from torch_geometric.data import Data
+
+from pyg_symbreak.detect import detect_symmetry
+
+
+def latin_squares(n: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """All Latin squares [n, n] with 0, ..., n - 1 in the first row and column, in random order."""
+
+    def extended(rows: list) -> Iterator[np.ndarray]:
+        if len(rows) == n:
+            yield np.array(rows)
+            return
+        columns = list(zip(*rows, strict=True))[1:]
+        rests = itertools.permutations([s for s in range(n) if s != len(rows)])
+        fitting = [r for r in rests if all(s not in column for s, column in zip(r, columns, strict=True))]
+        for k in rng.permutation(len(fitting)):
+            yield from extended([*rows, (len(rows), *fitting[k])])
+
+    yield from extended([tuple(range(n))])
+
+
+def arcs_of(square: np.ndarray) -> torch.Tensor:
+    """Pairs of cells that share row, column or symbol: a strongly regular graph."""
+    row, column = np.indices(square.shape).reshape(2, -1)
+    symbol = square.ravel()
+    joined = sum(x[:, None] == x for x in (row, column, symbol))
+    return torch.tensor(np.array(np.nonzero(joined == 1)))  # a cell shares all three with itself
+
+
+def form_and_order(arcs: torch.Tensor, n: int) -> tuple[tuple, int]:
+    """Arcs between canonical labels, sorted, and the order of the group."""
+    found = detect_symmetry(Data(edge_index=arcs, num_nodes=n * n))
+    first, second = found.canonical_labels[arcs]
+    return tuple(torch.sort(first * n * n + second).values.tolist()), found.order
+
+
+def test_all_latin_squares_of_order_five():
+    """Two main classes; 6 n!^3 / order squares are in one, 161,280 in all (McKay, Meynert, Myrvold, 2007).
+
+    From n = 5 on the automorphisms of the graph are those of the square and its conjugates.
+    """
+    order_of = dict(form_and_order(arcs_of(s), 5) for s in latin_squares(5, np.random.default_rng(0)))
+    assert len(order_of) == 2
+    assert sum(6 * math.factorial(5) ** 3 // order for order in order_of.values()) == 161_280
+
+
+def test_forms_of_latin_squares_do_not_depend_on_the_numbering():
+    """Nearly all of the search is below nodes that look the same and are not."""
+    rng = np.random.default_rng(1)
+    for n, count in ((5, 6), (6, 12), (7, 4)):
+        for square in itertools.islice(latin_squares(n, rng), count):
+            arcs = arcs_of(square)
+            form = form_and_order(arcs, n)
+            for _ in range(3):
+                assert form_and_order(torch.tensor(rng.permutation(n * n))[arcs], n) == form
+
+
+def test_like_components_are_found_between_others_that_refinement_takes_for_the_same():
+    rook = nx.convert_node_labels_to_integers(nx.line_graph(nx.complete_bipartite_graph(4, 4)))
+    steps = [(0, 1), (1, 0), (1, 1)]
+    shrikhande = nx.convert_node_labels_to_integers(
+        nx.Graph(
+            ((a, b), ((a + x) % 4, (b + y) % 4)) for a, b in itertools.product(range(4), repeat=2) for x, y in steps
+        )
+    )
+    for parts in itertools.permutations([rook, rook, shrikhande]):
+        graph = nx.disjoint_union_all(parts)
+        arcs = torch.tensor(list(graph.to_directed().edges())).T
+        assert detect_symmetry(Data(edge_index=arcs, num_nodes=48)).order == 2 * 1152**2 * 192
