@@ -18,13 +18,15 @@ __all__ = ["plot_losses", "plot_predictions"]
 COLORS = ("0.45", "#30638e", "#d1495b", "#edae49", "#00798c", "#7b2d8b")
 
 
-def plot_losses(curves: Mapping[str, Sequence[float]], bound: float | None = None, axes: Axes | None = None) -> Axes:
+def plot_losses(
+    curves: Mapping[str, Sequence[float] | Mapping[int, float]], bound: float | None = None, axes: Axes | None = None
+) -> Axes:
     """Draw the loss against the step, and the bound that no equivariant network can come below without an object.
 
     Parameters
     ----------
-    curves : mapping of str to sequence of float
-        The loss at each step, of each run.
+    curves : mapping of str to sequence of float, or to mapping of int to float
+        The loss of each run: at every step, or at the steps named.
     bound : float, optional
         As :func:`~pyg_symbreak.losses.curie_residual` gives it, in the unit of the losses.
     axes : matplotlib Axes, optional
@@ -40,7 +42,8 @@ def plot_losses(curves: Mapping[str, Sequence[float]], bound: float | None = Non
     """
     axes = canvas(axes)
     for number, (name, losses) in enumerate(curves.items()):
-        axes.semilogy(losses, color=COLORS[number % len(COLORS)], label=name)
+        points = losses if isinstance(losses, Mapping) else dict(enumerate(losses))
+        axes.semilogy(list(points), list(points.values()), color=COLORS[number % len(COLORS)], label=name)
     if bound is not None:
         axes.axhline(bound, color="k", ls="--", lw=1, label="bound by Curie's principle")
     axes.set(xlabel="step", ylabel="loss")

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -29,6 +28,7 @@ try:
 except ImportError as error:
     raise ImportError("training needs Lightning: pip install 'pyg_symbreak[train]'") from error
 
+from pyg_symbreak.plot import plot_losses
 from pyg_symbreak.training.config import Config
 from pyg_symbreak.training.model import Distorter, evaluate, sample
 from pyg_symbreak.training.pairs import Pairs, load_pairs
@@ -312,15 +312,13 @@ class _Curve(lightning.Callback):
 
     def plot(self, pairs: Pairs) -> None:
         """Draw loss.png."""
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        axes = figure.subplots()
-        axes.semilogy([row[0] for row in self.rows], [row[1] for row in self.rows], label="training")
-        looked = [row for row in self.rows if row[2] is not None]
-        if pairs.held_out and looked:
-            axes.semilogy([row[0] for row in looked], [row[2] for row in looked], label="held out")
-        axes.set(xlabel="step", ylabel="squared error, in units of the targets' own")
-        axes.legend(frameon=False)
-        figure.savefig(self.folder / "loss.png", dpi=120)
+        curves = {"training": {step: loss for step, loss, _ in self.rows}}
+        watched = {step: loss for step, _, loss in self.rows if loss is not None}
+        if pairs.held_out and watched:
+            curves["held out"] = watched
+        axes = plot_losses(curves)
+        axes.set_ylabel("squared error, in units of the targets' own")
+        axes.get_figure().savefig(self.folder / "loss.png", dpi=120)
 
 
 class _Bar(lightning.Callback):
