@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -316,9 +317,10 @@ class _Curve(lightning.Callback):
         watched = {step: loss for step, _, loss in self.rows if loss is not None}
         if pairs.held_out and watched:
             curves["held out"] = watched
-        axes = plot_losses(curves)
+        figure = Figure(figsize=(6, 4), layout="constrained")
+        axes = plot_losses(curves, axes=figure.add_subplot())
         axes.set_ylabel("squared error, in units of the targets' own")
-        axes.get_figure().savefig(self.folder / "loss.png", dpi=120)
+        figure.savefig(self.folder / "loss.png", dpi=120)
 
 
 class _Bar(lightning.Callback):
