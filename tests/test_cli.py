@@ -301,15 +301,17 @@ def test_relax_of_a_crystal_with_its_cell(tmp_path):
     write(tmp_path / "bcc.cif", bulk("Cu", "bcc", a=2.9))
     fixed = report("relax", tmp_path / "bcc.cif")
     assert [row["space_group"]["symbol"] for row in fixed["found"]] == ["Im-3m"]
-    result = run("relax", tmp_path / "bcc.cif", "--cell")
+    result = run("relax", tmp_path / "bcc.cif", "--cell", "symmetric")
     for word in ("Im-3m (229)", "Fm-3m (225)", "saddle", "minimum"):
         assert word in result.stdout
-    assert "The cell is fixed unless --cell is given" in " ".join(run("relax", "--help").stdout.split())
+    assert "The cell is fixed unless --cell says otherwise" in " ".join(run("relax", "--help").stdout.split())
 
 
 def test_distortions_of_a_supercell(tmp_path):
     write(tmp_path / "cu.cif", Atoms("Cu", cell=[2.4] * 3, pbc=True))
-    rows = report("distortions", tmp_path / "cu.cif", "--supercell", 2, 1, 1, "--out", tmp_path / "out")["distortions"]
+    rows = report("distortions", tmp_path / "cu.cif", "--supercell", 2, 1, 1, "--write", tmp_path / "out")[
+        "distortions"
+    ]
     assert [(row["irrep"], row["space_group"]["number"]) for row in rows][:2] == [("Z(1)", 123), ("Z(2)", 51)]
     for number, row in enumerate(rows):
         starts = read(tmp_path / "out" / f"{number}.extxyz", index=":")
@@ -319,6 +321,42 @@ def test_distortions_of_a_supercell(tmp_path):
     assert "P4/mmm (123)" in result.stdout
     write(tmp_path / "ch4.xyz", molecule("CH4"))
     assert "only a crystal" in error("distortions", tmp_path / "ch4.xyz", "--supercell", 2, 1, 1)
+    assert "from 1 on" in error("distortions", tmp_path / "cu.cif", "--supercell", 2, 0, 1)
+
+
+def test_distortions_with_energies(tmp_path):
+    """Simple cubic copper: within Cmcm the dimers of a doubled cell become face-centred."""
+    write(tmp_path / "cu.cif", Atoms("Cu", cell=[2.4] * 3, pbc=True))
+    options = ("--supercell", 2, 1, 1, "--irrep", "Z(2)", "--calculator", "emt")
+    rows = report("distortions", tmp_path / "cu.cif", *options, "--write", tmp_path / "out")["distortions"]
+    assert [(row["k"][0]["letter"], row["space_group"]["number"]) for row in rows] == [("Z", 51), ("Z", 63), ("Z", 11)]
+    ends = [row["relaxed"][0] for row in rows]
+    assert [(end["space_group"]["number"], end["same_as"]) for end in ends] == [(191, None), (225, None), (225, 2)]
+    assert ends[1]["below_parent"] == pytest.approx(0.453, abs=5e-3)
+    assert len(read(tmp_path / "out" / "1.extxyz", index="-1")) == 1
+    assert read(tmp_path / "out" / "1.extxyz", index="-1").info["space_group"] == "Fm-3m (225)"
+    assert len(read(tmp_path / "out" / "parent.extxyz")) == 1
+    shown = run("distortions", tmp_path / "cu.cif", *options).stdout
+    assert "Fm-3m (225), as #1" in " ".join(shown.split())
+    unknown = error("distortions", tmp_path / "cu.cif", "--calculator", "no.such:Calculator")
+    assert "give emt, lj, sevenn, chgnet or module:Class" in unknown
+
+
+def test_distortions_of_a_perovskite(tmp_path):
+    places = [(0.5, 0.5, 0.5), (0, 0, 0), (0.5, 0, 0), (0, 0.5, 0), (0, 0, 0.5)]
+    write(tmp_path / "sto.cif", Atoms("SrTiO3", scaled_positions=places, cell=[3.905] * 3, pbc=True))
+    rows = report("distortions", tmp_path / "sto.cif", "--tilts", "--write", tmp_path / "out")["distortions"]
+    assert [row["tilt"] for row in rows][12:] == ["a+b-b-", "a+b-c-", "a+a+c-"]
+    assert rows[12]["space_group"] == {"number": 62, "symbol": "Pnma"}
+    assert len(read(tmp_path / "out" / "12.extxyz")) == 40
+    found = report("inspect", tmp_path / "sto.cif", "--supercell", 2, 2, 2)
+    assert (found["symmetry"]["operations"], found["supercell"]["translations"]) == (384, 8)
+    assert [wave["letter"] for wave in found["supercell"]["k"]] == ["Γ", "X", "M", "R"]
+    assert [wave["arms"] for wave in found["supercell"]["k"]] == [1, 3, 3, 1]
+    assert (
+        "k vectors    Γ, X (3 arms), M (3 arms), R"
+        in run("inspect", tmp_path / "sto.cif", "--supercell", 2, 2, 2).stdout
+    )
 
 
 def test_inspect_notes_what_was_not_used(tmp_path):

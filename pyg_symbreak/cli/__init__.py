@@ -12,7 +12,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from pyg_symbreak.cli.options import Features, Json, Symprec, features_of, periodic_directions
+from pyg_symbreak.cli.options import (
+    CALCULATORS,
+    Cell,
+    Features,
+    Json,
+    Parameters,
+    Supercell,
+    Symprec,
+    features_of,
+    periodic_directions,
+    repeatable,
+)
 from pyg_symbreak.cli.output import emit, errors
 from pyg_symbreak.files import parse_file, read_frames, read_structure
 
@@ -33,6 +44,7 @@ def inspect(
     file: Annotated[Path, typer.Argument(help="Structure, in any format that ASE reads.")],
     symprec: Symprec = "1e-3",
     features: Features = None,
+    supercell: Supercell = (1, 1, 1),
     pbc: Annotated[
         str | None, typer.Option(metavar="TTF", help="Periodic directions, where the file is wrong: TTF is a slab.")
     ] = None,
@@ -41,9 +53,10 @@ def inspect(
     """Show the symmetry of a structure, its orbits, and the subgroups that it can be broken to."""
     with errors():
         atoms = read_structure(file, None if pbc is None else periodic_directions(pbc))
+        repeatable(file, atoms, supercell)
         from pyg_symbreak.cli.inspect import report, show
 
-        emit({"file": str(file)} | report(atoms, symprec, features_of(features)), as_json, show)
+        emit({"file": str(file)} | report(atoms.repeat(supercell), symprec, features_of(features)), as_json, show)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})  # symbols such as -6m2 start as options do
@@ -83,28 +96,30 @@ def diagnose(
 @app.command()
 def relax(
     file: Annotated[Path, typer.Argument(help="Symmetric structure, in any format that ASE reads.")],
-    calculator: Annotated[str, typer.Option(help="emt, lj, or module:Class of any ASE calculator.")] = "emt",
-    parameters: Annotated[str, typer.Option(metavar="JSON", help="Arguments of the calculator.")] = "{}",
+    calculator: Annotated[str, typer.Option(help=CALCULATORS)] = "emt",
+    parameters: Parameters = "{}",
     along: Annotated[
         Literal["unstable", "all"],
         typer.Option(help="Leave along unstable modes, or first along every isotropy subgroup of every irrep."),
     ] = "unstable",
     amplitude: Annotated[float, typer.Option(help="Displacement, as a fraction of the shortest distance.")] = 0.1,
     generations: Annotated[int, typer.Option(help="How often to go on from what was found.")] = 5,
+    combine: Annotated[int, typer.Option(min=1, help="Start along up to so many unstable irreps at once.")] = 1,
     max_calls: Annotated[int, typer.Option(min=1, help="Stop after so many force calls, and say so.")] = 1000,
-    cell: Annotated[bool, typer.Option("--cell", help="Relax the cell too; without it the cell is fixed.")] = False,
+    cell: Cell = "fixed",
     optimizer: Annotated[str, typer.Option(help="Class of ase.optimize.")] = "BFGS",
     fmax: Annotated[float, typer.Option(help="Forces at which a relaxation ends, eV/Å.")] = 0.01,
     steps: Annotated[int, typer.Option(help="Steps after which a relaxation has failed.")] = 500,
     symprec: Symprec = "1e-3",
     out: Annotated[
-        Path | None, typer.Option(help="Folder for found.extxyz, relax.traj, relax.png and report.json.")
+        Path | None,
+        typer.Option(help="Folder for found.extxyz, primitive.extxyz, relax.traj, relax.png and report.json."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Leave the saddle: relax a symmetric structure along the distortions that break its symmetry.
 
-    The cell is fixed unless --cell is given; atoms that the file holds fixed stay where they are.
+    The cell is fixed unless --cell says otherwise; atoms that the file holds fixed stay where they are.
     """
     with errors():
         atoms = read_structure(file)
@@ -117,6 +132,7 @@ def relax(
             along=along,
             amplitude=amplitude,
             generations=generations,
+            combine=combine,
             max_calls=max_calls,
             cell=cell,
             optimizer=optimizer,
@@ -131,22 +147,47 @@ def relax(
 @app.command()
 def distortions(
     file: Annotated[Path, typer.Argument(help="Symmetric structure, in any format that ASE reads.")],
-    supercell: Annotated[tuple[int, int, int], typer.Option(metavar="A B C", help="Repeat a crystal.")] = (1, 1, 1),
+    supercell: Supercell = (1, 1, 1),
+    combine: Annotated[int, typer.Option(min=1, help="Up to so many irreps in one distortion.")] = 1,
+    irrep: Annotated[list[str] | None, typer.Option(help="Of these irreps alone, such as 'M(2)'; repeat it.")] = None,
+    tilts: Annotated[bool, typer.Option("--tilts", help="The 15 tilt systems of a perovskite instead.")] = False,
     strain: Annotated[bool, typer.Option("--strain", help="Strains of the cell too.")] = False,
     copies: Annotated[int, typer.Option(min=1, help="At most so many copies of an irrep, softest first.")] = 1,
-    amplitude: Annotated[float, typer.Option(help="Of what is written, as a fraction of the shortest distance.")] = 0.1,
+    amplitude: Annotated[float, typer.Option(help="Of the starts, as a fraction of the shortest distance.")] = 0.1,
+    calculator: Annotated[str | None, typer.Option(help=f"Relax inside each symmetry: {CALCULATORS}")] = None,
+    parameters: Parameters = "{}",
+    cell: Cell = "symmetric",
+    fmax: Annotated[float, typer.Option(help="Forces at which a relaxation ends, eV/Å.")] = 0.01,
+    processes: Annotated[int, typer.Option(min=1, help="Relaxations at once.")] = 1,
     symprec: Symprec = "1e-3",
-    out: Annotated[Path | None, typer.Option(help="Folder for starting structures, a file for each row.")] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="Folder for structures, a file for each row: its starts, then their ends.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the ways in which a structure can distort: irreps, what they keep, how many are equivalent."""
+    """List the ways in which a structure can distort: k vectors, irreps, what they keep, domains, energies."""
     with errors():
         atoms = read_structure(file)
-        if supercell != (1, 1, 1) and not atoms.pbc.all():
-            raise ValueError(f"{file}: only a crystal can be repeated")
+        repeatable(file, atoms, supercell)
         from pyg_symbreak.cli.distortions import report, show
 
-        found = report(atoms.repeat(supercell), symprec, strain=strain, copies=copies, amplitude=amplitude, out=out)
+        found = report(
+            atoms,
+            symprec,
+            supercell=supercell,
+            strain=strain,
+            copies=copies,
+            combine=combine,
+            irreps=irrep,
+            tilts=tilts,
+            amplitude=amplitude,
+            calculator=calculator,
+            parameters=parameters,
+            cell=cell,
+            fmax=fmax,
+            processes=processes,
+            write=write,
+        )
         emit({"file": str(file), "distortions": found}, as_json, show)
 
 

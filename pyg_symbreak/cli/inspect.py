@@ -7,9 +7,9 @@ from typing import Any, Literal
 from ase import Atoms
 from rich.table import Table
 
-from pyg_symbreak.cli.output import numbered, stdout, title
+from pyg_symbreak.cli.output import numbered, stdout, title, wave_name
 from pyg_symbreak.cli.subgroups import print_subgroups, subgroup_rows
-from pyg_symbreak.detect import Symmetry, detect_symmetry
+from pyg_symbreak.detect import Symmetry, WaveVectors, detect_symmetry
 from pyg_symbreak.diagnosis import describe_symmetry
 from pyg_symbreak.structures import occupancy_kinds
 
@@ -26,9 +26,21 @@ def report(atoms: Atoms, symprec: float | Literal["auto"], features: dict[str, s
         "notes": _notes(atoms, features),
         "symmetry": describe_symmetry(symmetry),
         "larger": None if symmetry.larger is None else describe_symmetry(symmetry.larger),
+        "supercell": _supercell(symmetry),
         "orbits": _orbits(symmetry, atoms.get_chemical_symbols()),
         "subgroups": subgroup_rows(symmetry.group, "O3"),
     }
+
+
+def _supercell(symmetry: Symmetry) -> dict[str, Any] | None:
+    """What a cell that is not primitive adds: translations, and the k vectors of waves that fit it."""
+    translations = len(symmetry.pure_translations)
+    if translations == 1 or len(symmetry.lattice) < 3:
+        return None
+    fitting = WaveVectors(symmetry.lattice, symmetry.rotations.numpy(), symmetry.translations.numpy())
+    named = [(*fitting.named(star), len(star)) for star in fitting.stars()]
+    k = [{"letter": letter, "vector": list(vector), "arms": arms} for letter, vector, arms in named]
+    return {"translations": translations, "k": k, "hidden_domains": symmetry.hidden_domains}
 
 
 def _notes(atoms: Atoms, features: dict[str, str]) -> list[str]:
@@ -73,6 +85,8 @@ def show(report: dict[str, Any]) -> None:
     ):
         if value is not None:
             console.print(f"{name:12} {value}", highlight=False)
+    if report["supercell"] is not None:
+        _show_supercell(report["supercell"])
     for note in report["notes"]:
         console.print(f"{'Note':12} {note}", highlight=False)
     orbits = Table("species", "atoms", "site symmetry", "members")
@@ -83,6 +97,16 @@ def show(report: dict[str, Any]) -> None:
     console.print("Orbits")
     console.print(orbits, highlight=False)
     print_subgroups(console, report["subgroups"], symmetry["schoenflies"])
+
+
+def _show_supercell(supercell: dict[str, Any]) -> None:
+    console = stdout()
+    console.print(f"{'Translations':12} {supercell['translations']} inside the cell", highlight=False)
+    waves = [wave_name(wave) + (f" ({wave['arms']} arms)" if wave["arms"] > 1 else "") for wave in supercell["k"]]
+    console.print(f"{'k vectors':12} {', '.join(waves)}", highlight=False, soft_wrap=True)
+    if supercell["hidden_domains"] > 1:
+        text = f"the cell lacks symmetry of the crystal: of each domain there are {supercell['hidden_domains']} in all"
+        console.print(f"{'Note':12} {text}, the others in cells of other shape", highlight=False)
 
 
 def _nearby(larger: dict[str, Any] | None) -> str | None:

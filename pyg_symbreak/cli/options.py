@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-__all__ = ["Features", "Json", "Symprec", "features_of", "periodic_directions"]
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = [
+    "CALCULATORS",
+    "Cell",
+    "Features",
+    "Json",
+    "Parameters",
+    "Supercell",
+    "Symprec",
+    "features_of",
+    "periodic_directions",
+    "repeatable",
+]
 
 
 def _tolerance(text: str) -> float | Literal["auto"]:
@@ -30,6 +45,28 @@ Features = Annotated[
         "May be given several times.",
     ),
 ]
+
+Supercell = Annotated[tuple[int, int, int], typer.Option(metavar="A B C", help="Repeat a crystal.")]
+CALCULATORS = "emt, lj, sevenn, chgnet, or module:Class of any ASE calculator."
+Parameters = Annotated[str, typer.Option(metavar="JSON", help="Arguments of the calculator.")]
+Cell = Annotated[
+    Literal["symmetric", "fixed", "free"],
+    typer.Option(help="Whether the cell relaxes: as the symmetry allows, not at all, or as it likes."),
+]
+
+
+def repeatable(file: Path, atoms: Atoms, supercell: tuple[int, int, int]) -> None:
+    """Refuse to repeat what is no crystal.
+
+    Raises
+    ------
+    ValueError
+        It is not periodic in three directions, or a number is below 1.
+    """
+    if supercell != (1, 1, 1) and not atoms.pbc.all():
+        raise ValueError(f"{file}: only a crystal can be repeated")
+    if min(supercell) < 1:
+        raise ValueError(f"--supercell is {supercell}: give three whole numbers from 1 on")
 
 
 def features_of(texts: list[str] | None) -> dict[str, str]:

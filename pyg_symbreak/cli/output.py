@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["emit", "errors", "numbered", "size_of", "stdout", "title"]
+__all__ = ["emit", "errors", "numbered", "size_of", "stdout", "title", "wave_name"]
 
 
 @contextmanager
@@ -56,3 +56,8 @@ def size_of(found: dict[str, Any]) -> str:
 def numbered(kind: dict[str, Any] | None) -> str | None:
     """Symbol and number of a space group."""
     return None if kind is None else f"{kind['symbol']} ({kind['number']})"
+
+
+def wave_name(k: dict[str, Any]) -> str:
+    """The letter of a k vector, numbers where it has none."""
+    return k["letter"] or "({})".format(", ".join(f"{x:.3g}" for x in k["vector"]))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any, Literal
 
+import ase.io
 import ase.optimize
 from ase import Atoms
 from rich.console import Console
 from rich.table import Table
 
+from pyg_symbreak.cli.calculators import made_calculator
 from pyg_symbreak.cli.output import numbered, stdout
 from pyg_symbreak.distort import distortions, relax
 from pyg_symbreak.plot import plot_relaxation
@@ -27,7 +28,7 @@ def report(
     along: Literal["unstable", "all"],
     optimizer: str,
     symprec: float | Literal["auto"],
-    cell: bool,
+    cell: Literal["fixed", "symmetric", "free"],
     out: Path | None,
     **settings: Any,
 ) -> dict[str, Any]:
@@ -38,8 +39,10 @@ def report(
         try:
             found = relax(
                 atoms,
-                _calculator(calculator, parameters),
-                along="unstable" if along == "unstable" else distortions(atoms, symprec, copies=1, strain=cell),
+                made_calculator(calculator, parameters),
+                along="unstable"
+                if along == "unstable"
+                else distortions(atoms, symprec, copies=1, strain=cell != "fixed"),
                 optimizer=getattr(ase.optimize, optimizer),
                 symprec=symprec,
                 cell=cell,
@@ -51,25 +54,11 @@ def report(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         found.write(out / "found.extxyz")
+        ase.io.write(out / "primitive.extxyz", [stationary.primitive for stationary in found.found])
         found.write_trajectory(out / "relax.traj")
         plot_relaxation(found).figure.savefig(out / "relax.png", dpi=120)  # type: ignore[union-attr]
         (out / "report.json").write_text(json.dumps(found.to_dict(), indent=2) + "\n")
     return found.to_dict()
-
-
-def _calculator(name: str, parameters: str) -> Any:
-    """An ASE calculator by a short name or module:Class, made with arguments given as JSON."""
-    module, _, kind = {"emt": "ase.calculators.emt:EMT", "lj": "ase.calculators.lj:LennardJones"}.get(
-        name, name
-    ).partition(":")
-    try:
-        made = getattr(importlib.import_module(module), kind)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"calculator {name!r}: {error}; give emt, lj or module:Class") from error
-    try:
-        return made(**json.loads(parameters))
-    except (json.JSONDecodeError, TypeError) as error:
-        raise ValueError(f"parameters {parameters!r} of {name}: {error}") from error
 
 
 def show(report: dict[str, Any]) -> None:

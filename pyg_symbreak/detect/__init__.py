@@ -20,6 +20,7 @@ from pyg_symbreak.detect.subgroup import (
 )
 from pyg_symbreak.detect.symmetrization import symmetrize
 from pyg_symbreak.detect.symmetry import Operations, Supercell, Symmetry, operations_group
+from pyg_symbreak.detect.wave_vectors import WaveVectors
 from pyg_symbreak.groups import PointGroup
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Supercell",
     "Symmetry",
     "SymmetrySubgroup",
+    "WaveVectors",
     "approximate_symmetries",
     "detect_symmetries",
     "detect_symmetry",

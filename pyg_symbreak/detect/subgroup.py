@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import moyopy
 import numpy as np
+from ase import Atoms
 from ase.cell import Cell
 from ase.geometry import minkowski_reduce
 
@@ -106,6 +107,26 @@ class SymmetrySubgroup:
         cell, pbc = self._frame
         basis = primitive_operations(cell, *self._cartesian)[0]
         return minkowski_reduce(basis, pbc)[0][pbc] if pbc.any() else np.zeros((0, 3))
+
+    def primitive_cell(self, atoms: Atoms) -> Atoms:
+        """A structure with the symmetry K in the cell of :attr:`lattice`, which holds one of atoms that K translates.
+
+        Parameters
+        ----------
+        atoms : ase.Atoms
+            The structure of S displaced, and strained, in a way that K keeps.
+        """
+        periodic = np.asarray(atoms.pbc)
+        turns, moves = self._cartesian[0], self.symmetry.permutations.numpy()[list(self.operations)]
+        pure = np.abs(turns - np.eye(3)).max((1, 2)) < 1e-6
+        out = atoms[np.unique(moves[pure].min(0))]
+        cell = atoms.cell.array.copy()
+        cell[periodic] = self.lattice @ np.linalg.pinv(self.symmetry.lattice) @ cell[periodic]
+        if np.linalg.det(cell) * np.linalg.det(atoms.cell.array) < 0:
+            cell[np.flatnonzero(periodic)[0]] *= -1  # as right-handed as it was
+        out.set_cell(cell)
+        out.wrap()
+        return out
 
     @cached_property
     def setting(self) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from pyg_symbreak.distort.equivalence import same_structure
 from pyg_symbreak.distort.relax import relax
 from pyg_symbreak.distort.relaxation import FLAT, Descent, Relaxation, Stationary
 from pyg_symbreak.distort.tilt_systems import TILT_SYSTEMS, glazer, tilt_systems
+from pyg_symbreak.distort.within import RelaxedDistortion, relax_within
 
 __all__ = [
     "FLAT",
@@ -21,10 +22,12 @@ __all__ = [
     "Descent",
     "Distortion",
     "Relaxation",
+    "RelaxedDistortion",
     "Stationary",
     "distortions",
     "glazer",
     "relax",
+    "relax_within",
     "same_structure",
     "tilt_systems",
 ]

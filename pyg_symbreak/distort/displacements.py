@@ -18,13 +18,13 @@ from torch_geometric.data import Data
 from pyg_symbreak.detect import (
     SpaceGroup,
     Symmetry,
+    WaveVectors,
     detect_symmetry,
     identify_space_group,
     operations_group,
     symmetrize,
 )
 from pyg_symbreak.distort.mulliken import mulliken_symbol
-from pyg_symbreak.distort.wave_vectors import WaveVectors
 from pyg_symbreak.groups import FiniteGroup, PointGroup
 from pyg_symbreak.structures import Octahedra, find_octahedra, neighbor_pairs, to_ase
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -22,11 +23,14 @@ from pyg_symbreak.distort.displacements import (
     nearest_neighbor_distance,
     structure_symmetry,
 )
-from pyg_symbreak.distort.distortions import Distortion, directions
+from pyg_symbreak.distort.distortions import Distortion, directions, joint_directions
 from pyg_symbreak.distort.equivalence import SAME_PLACE, same_structure
 from pyg_symbreak.distort.relaxation import FLAT, Descent, Relaxation, Stationary, with_results
 
-__all__ = ["relax"]
+__all__ = ["Cell", "Search", "relax", "relaxed_tolerance"]
+
+Cell = Literal["fixed", "symmetric", "free"]
+"""What becomes of the cell in a relaxation, see :func:`relax`."""
 
 STEP = 0.01
 """Largest displacement, Å, of the finite differences of forces."""
@@ -43,8 +47,9 @@ def relax(
     along: Literal["unstable"] | Sequence[Distortion] = "unstable",
     amplitude: float = 0.1,
     generations: int = 5,
+    combine: int = 1,
     max_calls: int | None = None,
-    cell: bool = False,
+    cell: Cell = "fixed",
     optimizer: Any = BFGS,
     fmax: float = 0.01,
     steps: int = 500,
@@ -69,7 +74,7 @@ def relax(
         the calculator and into the results. Atoms that are held by ``ase.constraints.FixAtoms`` stay where they are,
         and the symmetry carries them to each other: a slab that is held below has no mirror in its plane.
     calculator : ase.calculators.calculator.Calculator
-        Any that gives energy and forces; with ``cell`` stresses too.
+        Any that gives energy and forces; stresses too unless the cell is fixed.
     along : "unstable" or sequence of Distortion
         Distortions to follow from the first structure instead of the unstable ones, e.g. all of
         :func:`distortions`, to reach minima behind a barrier.
@@ -77,17 +82,22 @@ def relax(
         Largest displacement of an atom in a start, as a fraction of the nearest-neighbour distance.
     generations : int
         How often to go on from what was found; 1 stops at what is found from the symmetric structure.
+    combine : int
+        Start along up to so many unstable irreps at once: the lowest minimum of CaTiO3 takes one at M and one at R.
+        Their softest copies, in the directions with least parameters.
     max_calls : int, optional
         Stop when so many forces have been computed; what was found until then is returned, and ``unfinished`` says
         what was being done. No limit if not given.
-    cell : bool
+    cell : "fixed", "symmetric" or "free"
         Whether the cell of a crystal relaxes too (``ase.filters.FrechetCellFilter``; of a slab in its plane), and
-        strains are among the distortions. Without it the cell stays.
+        strains are among the distortions: ``"fixed"`` is not, ``"symmetric"`` with stresses that are averaged over K
+        as forces are. ``"free"``: neither is averaged once the symmetric structure is left, so that noise may lead on
+        to less symmetry.
     optimizer : class
         Of :mod:`ase.optimize`.
     fmax, steps
-        eV/Å and number of steps: when a relaxation ends, and when it has failed to. With ``cell`` the derivative by
-        the strain, divided by √N nearest-neighbour distances, is a force too.
+        eV/Å and number of steps: when a relaxation ends, and when it has failed to. If the cell relaxes, the derivative
+        by the strain, divided by √N nearest-neighbour distances, is a force too.
     symprec : float or "auto"
         Tolerance of the symmetry of x, Å.
     features : sequence of str, or mapping of str to irreps
@@ -102,8 +112,8 @@ def relax(
     Raises
     ------
     ValueError, TypeError
-        As :func:`pyg_symbreak.detect.detect_symmetry`; the Atoms have a constraint other than FixAtoms; ``cell`` of
-        what has no cell, or holds atoms, or with a calculator that gives no stress.
+        As :func:`pyg_symbreak.detect.detect_symmetry`; the Atoms have a constraint other than FixAtoms; a cell that is
+        to relax of what has none, or holds atoms, or with a calculator that gives no stress.
     RuntimeError
         The relaxation that keeps all symmetry does not converge, or not within ``max_calls``.
 
@@ -132,7 +142,7 @@ def relax(
     >>> [(s.symmetry.schoenflies, round(s.energy, 2), s.is_minimum) for s in result.found]
     [('Dinfh', 4.59, False), ('D3h', 4.05, True)]
     """
-    search = _Search(_Counted(calculator, cell, max_calls), amplitude, optimizer, fmax, steps, cell, features, progress)
+    search = Search(calculator, amplitude, optimizer, fmax, steps, cell, features, progress, combine, max_calls)
     return search.run(x, along, generations, symprec)
 
 
@@ -144,22 +154,40 @@ Modes = tuple[Irrep, np.ndarray]
 """An irrep whose copies are modes, and their curvatures, eV/Å²."""
 
 
-class _Search:
-    def __init__(self, calculator, amplitude, optimizer, fmax, steps, cell, features, progress):
-        self.calculator = calculator
+class Search:
+    """Relaxations with one calculator and one set of tolerances; the arguments are those of :func:`relax`."""
+
+    def __init__(
+        self,
+        calculator: Calculator,
+        amplitude: float,
+        optimizer: Any,
+        fmax: float,
+        steps: int,
+        cell: Cell,
+        features: Features,
+        progress: Callable[[str], None] = lambda message: None,
+        combine: int = 1,
+        max_calls: int | None = None,
+    ):
+        if cell not in ("fixed", "symmetric", "free"):
+            raise ValueError(f"cell must be 'fixed', 'symmetric' or 'free', got {cell!r}")
+        self.cell, self.free = cell != "fixed", cell == "free"
+        self.calculator = _Counted(calculator, self.cell, max_calls)
         self.amplitude, self.optimizer, self.fmax, self.steps = amplitude, optimizer, fmax, steps
-        self.cell, self.features, self.progress = cell, features, progress
+        self.features, self.progress, self.combine = features, progress, combine
         self.doing = ""
         self.distances: list[float] = []  # of each structure from the one that it was found from, Å
         self.result = Relaxation()
 
     def run(self, x, along, generations, symprec) -> Relaxation:
-        space = self._space(x, symprec)
+        """As :func:`relax`."""
+        space = self.space(x, symprec)
         self._tell(f"relaxing with all of {space.whole.schoenflies}")
         descent = Descent(None, None, 1, None, [], 0)
         self.result.descents.append(descent)
         try:
-            end = self._relax(space, range(space.order), space.atoms, self.fmax, descent.frames)
+            end = self.relax(space, range(space.order), space.atoms, self.fmax, descent.frames)
         except _SpentError as spent:
             raise RuntimeError(f"the symmetric structure is not relaxed after {spent}: raise max_calls") from spent
         if end is None:
@@ -177,7 +205,8 @@ class _Search:
             self.result.unfinished = self.doing
         return self.result
 
-    def _space(self, x: Data | Atoms, symprec: float | Literal["auto"]) -> Displacements:
+    def space(self, x: Data | Atoms, symprec: float | Literal["auto"]) -> Displacements:
+        """The displacements of a structure, and strains if the cell relaxes."""
         space = Displacements(x, symprec, features=self.features, strain=self.cell)
         space.atoms.calc = None if isinstance(x, Data) else x.calc  # the symmetric structure has its forces, nearly
         return space
@@ -191,7 +220,7 @@ class _Search:
     def _leave(self, number: int, along) -> list[int]:
         """Relax from a stationary structure; the numbers of what is new and lower."""
         parent = self.result.found[number]
-        space = self._space(parent.atoms, _tolerance(parent.atoms))
+        space = self.space(parent.atoms, relaxed_tolerance(parent.atoms))
         ways: Ways
         if isinstance(along, str):
             ways = self._unstable(space, parent, min(self._reach(parent.atoms), self.distances[number]))
@@ -207,7 +236,8 @@ class _Search:
                 known = len(self.result.found)
                 descent = Descent(number, way, sign, curvature, [], None)
                 self.result.descents.append(descent)
-                end = self._relax(space, way.operations, start, fmax, descent.frames)
+                kept = (0,) if self.free else way.operations
+                end = self.relax(space, kept, start, fmax, descent.frames)
                 if end is not None:
                     descent.found = self._number(end, float(np.linalg.norm(space.displacement(end))))
                 if descent.found == known and self.result.found[known].energy < parent.energy:
@@ -230,6 +260,12 @@ class _Search:
             found = directions(space, irrep, int((curvatures < -parent.uncertainty).sum()))
             least = min((way.parameters for way in found), default=0)
             ways += [(float(curvatures[way.copy]), way) for way in found if way.parameters == least]
+        unstable = [(irrep, float(c.min())) for irrep, c in modes if c.min() < -parent.uncertainty]
+        for count in range(2, self.combine + 1):
+            for several in combinations(unstable, count):
+                found = joint_directions(space, [irrep for irrep, _ in several])
+                least = min((way.parameters for way in found), default=0)
+                ways += [(max(c for _, c in several), way) for way in found if way.parameters == least]
         return [*sorted(ways, key=lambda item: (item[0], item[1].equivalent))]
 
     def _all_curvatures(self, space: Displacements, parent: Stationary, radius: float) -> list[Modes]:
@@ -242,7 +278,7 @@ class _Search:
         nearly = [k for k, (_, c) in enumerate(modes) if np.abs(c).min() <= max(NEARLY_FLAT, error)]
         if nearly and error > FLAT / 2:
             self._tell(f"{parent.symbol}: relaxing further, it is nearly flat")
-            end = self._relax(space, range(space.order), space.atoms, FLAT / 2 * radius / space.rows**0.5, [])
+            end = self.relax(space, range(space.order), space.atoms, FLAT / 2 * radius / space.rows**0.5, [])
             if end is not None:
                 parent.atoms, parent.energy = end, float(end.get_potential_energy())
                 space.atoms = end
@@ -305,7 +341,7 @@ class _Search:
             forces = np.concatenate([forces, virial / space.scale])
         return float(np.linalg.norm(space.projector(range(space.order)) @ forces.ravel()))
 
-    def _relax(self, space: Displacements, operations, start: Atoms, fmax: float, frames: list[Atoms]) -> Atoms | None:
+    def relax(self, space: Displacements, operations, start: Atoms, fmax: float, frames: list[Atoms]) -> Atoms | None:
         """Relax with the symmetry of some operations: the end if it was reached; what was computed goes to frames."""
         atoms = start.copy()
         atoms.info = space.atoms.info.copy()
@@ -338,22 +374,21 @@ class _Search:
         for number, known in enumerate(self.result.found):
             if abs(energy - known.energy) < SAME_ENERGY and same_structure(atoms, known.atoms, features=self.features):
                 return number
-        symmetry = structure_symmetry(atoms, _tolerance(atoms), self.features)
+        symmetry = structure_symmetry(atoms, relaxed_tolerance(atoms), self.features)
         self.distances.append(distance)
-        self.result.found.append(
-            Stationary(atoms, energy, symmetry.group, symmetry.space_group or symmetry.layer_group)
-        )
+        self.result.found.append(Stationary(atoms, energy, symmetry))
         return len(self.result.found) - 1
 
 
 def _rows(space: Displacements, way: Distortion) -> np.ndarray:
     """A distortion as a displacement [M, 3]."""
-    if (way.strain is not None) != space.strain:
-        raise ValueError("the distortions to follow must have been listed with strain=True, and only then cell=True")
-    return way.direction if way.strain is None else np.concatenate([way.direction, space.scale * way.strain])
+    if way.strain is not None and not space.strain:
+        raise ValueError("the distortions to follow have strains, but cell='fixed': pass cell='symmetric'")
+    strain = np.zeros((3, 3)) if way.strain is None else space.scale * way.strain
+    return np.concatenate([way.direction, strain]) if space.strain else way.direction
 
 
-def _tolerance(atoms: Atoms) -> float:
+def relaxed_tolerance(atoms: Atoms) -> float:
     """Of the symmetry of a relaxed structure, Å."""
     return SAME_PLACE / 2 * nearest_neighbor_distance(atoms)
 

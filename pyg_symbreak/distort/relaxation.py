@@ -11,11 +11,11 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
 
-from pyg_symbreak.detect import SpaceGroup
+from pyg_symbreak.detect import SpaceGroup, Symmetry, symmetrize
 from pyg_symbreak.distort.distortions import Distortion
 from pyg_symbreak.groups import PointGroup
 
-__all__ = ["FLAT", "Descent", "Relaxation", "Stationary", "with_results"]
+__all__ = ["FLAT", "Descent", "Relaxation", "Stationary", "primitive_structure", "with_results"]
 
 FLAT = 0.01
 """Curvatures nearer to zero than this, eV/Å², are not told from zero."""
@@ -31,9 +31,8 @@ class Stationary:
         With energy (eV) and forces (eV/Å), and with all that the structure given to :func:`relax` carries.
     energy : float
         eV.
-    symmetry : PointGroup
-    space_group : SpaceGroup, optional
-        Of a crystal; of a slab its layer group.
+    detected : Symmetry
+        The operations; ``symmetry`` and ``space_group`` name them.
     curvatures : list of (str, float), optional
         The lowest curvature, eV/Å², in each irrep that breaks the symmetry; None where it was not computed.
     uncertainty : float
@@ -45,11 +44,27 @@ class Stationary:
 
     atoms: Atoms
     energy: float
-    symmetry: PointGroup
-    space_group: SpaceGroup | None = None
+    detected: Symmetry
     curvatures: list[tuple[str, float]] | None = None
     uncertainty: float = FLAT
     curvature_calls: int = 0
+
+    @property
+    def symmetry(self) -> PointGroup:
+        """Its point group."""
+        return self.detected.group
+
+    @property
+    def space_group(self) -> SpaceGroup | None:
+        """Of a crystal; of a slab its layer group."""
+        return self.detected.space_group or self.detected.layer_group
+
+    @property
+    def primitive(self) -> Atoms:
+        """Of a crystal its primitive cell, symmetrized; else a copy. ``info`` names the symmetry."""
+        out = primitive_structure(self.atoms, self.detected) if self.atoms.pbc.all() else self.atoms.copy()
+        out.info["space_group"] = self.symbol
+        return out
 
     @property
     def is_minimum(self) -> bool | None:
@@ -218,3 +233,10 @@ def with_results(atoms: Atoms, results: dict[str, Any]) -> Atoms:
     out = atoms.copy()
     out.calc = SinglePointCalculator(out, **results)
     return out
+
+
+def primitive_structure(atoms: Atoms, symmetry: Symmetry) -> Atoms:
+    """A crystal in its primitive cell, symmetrized."""
+    exact = symmetrize(atoms, symmetry)
+    assert isinstance(exact, Atoms)
+    return symmetry.subgroup(range(int(symmetry.order))).primitive_cell(exact)

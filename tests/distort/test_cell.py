@@ -80,7 +80,7 @@ def test_displacements_and_what_they_make():
 
 @pytest.mark.parametrize("make", [lambda: bulk("Cu", "bcc", a=2.9), lambda: bulk("Cu", "hcp", a=2.6, c=4.1)])
 def test_curvatures_are_second_derivatives_of_the_energy(make):
-    first = relax(turned(make(), 4), EMT(), cell=True, generations=1, fmax=1e-4).found[0]
+    first = relax(turned(make(), 4), EMT(), cell="symmetric", generations=1, fmax=1e-4).found[0]
     space = Displacements(first.atoms, 1e-3, strain=True)
 
     def energy(u: np.ndarray) -> float:
@@ -114,7 +114,7 @@ def test_the_model_that_divides_copies_is_one_of_springs(strain):
 
 def test_body_centred_copper_becomes_face_centred():
     """Bain's path: the tetragonal strain of bcc is unstable and ends in fcc, the minimum of the potential."""
-    result = relax(turned(bulk("Cu", "bcc", a=2.9), 5), EMT(), cell=True)
+    result = relax(turned(bulk("Cu", "bcc", a=2.9), 5), EMT(), cell="symmetric")
     assert [(s.space_group.symbol, s.is_minimum) for s in result.found] == [("Im-3m", False), ("Fm-3m", True)]
     assert result.found[0].unstable == ["Eg"]
     fcc = bulk("Cu", a=3.5)
@@ -136,7 +136,7 @@ def test_without_the_cell_body_centred_copper_stays():
 def test_a_reconstruction_of_two_atoms():
     """Simple cubic copper in a doubled cell: a relaxed cell is lower than what the fixed one allows."""
     atoms = Atoms("Cu", cell=[2.4] * 3, pbc=True).repeat((2, 1, 1))
-    free, fixed = (relax(atoms, EMT(), cell=cell, generations=1) for cell in (True, False))
+    free, fixed = (relax(atoms, EMT(), cell=cell, generations=1) for cell in ("symmetric", "fixed"))
     assert free.minima[0].energy < fixed.minima[0].energy - 0.1
     for s in free.found:
         s.atoms.calc = EMT()
@@ -182,13 +182,23 @@ class WithoutStress(Calculator):
 )
 def test_what_has_no_cell_or_no_stress_is_refused(atoms, calculator, message):
     with pytest.raises(ValueError, match=message):
-        relax(atoms, calculator, cell=True)
+        relax(atoms, calculator, cell="symmetric")
 
 
 def test_distortions_to_follow_are_strained_if_the_cell_is():
     atoms = bulk("Cu", "bcc", a=2.9)
     ways = [d for d in distortions(atoms, strain=True) if d.keep.schoenflies == "D4h"]
-    result = relax(atoms, EMT(), along=ways, cell=True, generations=1)
+    result = relax(atoms, EMT(), along=ways, cell="symmetric", generations=1)
     assert "Fm-3m" in {s.space_group.symbol for s in result.found}
-    with pytest.raises(ValueError, match="strain=True"):
+    with pytest.raises(ValueError, match="cell='symmetric'"):
         relax(atoms, EMT(), along=ways)
+    with pytest.raises(ValueError, match="cell must be"):
+        relax(atoms, EMT(), cell=True)
+
+
+def test_distortions_without_strain_are_followed_while_the_cell_relaxes():
+    atoms = bulk("Cu", "sc", a=2.4).repeat((2, 1, 1))
+    ways = [d for d in distortions(atoms, copies=1) if d.symbol == "Cmcm (63)"]
+    for cell in ("symmetric", "free"):
+        result = relax(atoms, EMT(), along=ways, cell=cell, generations=1)
+        assert [s.space_group.number for s in result.found] == [221, 225]

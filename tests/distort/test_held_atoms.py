@@ -119,4 +119,4 @@ def test_a_cell_does_not_relax_over_held_atoms():
     atoms = bulk("Cu", cubic=True)
     atoms.set_constraint(FixAtoms([0]))
     with pytest.raises(ValueError, match="FixAtoms holds some"):
-        relax(atoms, EMT(), cell=True)
+        relax(atoms, EMT(), cell="symmetric")

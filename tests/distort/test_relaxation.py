@@ -79,7 +79,7 @@ def test_progress_of_distortions():
 
 
 def test_crystals_are_named_by_space_groups():
-    result = relax(bulk("Cu", "sc", a=2.4).repeat((2, 1, 1)), EMT(), cell=True, max_calls=80)
+    result = relax(bulk("Cu", "sc", a=2.4).repeat((2, 1, 1)), EMT(), cell="symmetric", max_calls=80)
     assert result.found[0].symbol == "Pm-3m (221)"
     assert "Fm-3m (225)" in [s.symbol for s in result.found]
     assert result.to_dict()["found"][0]["space_group"] == {"number": 221, "symbol": "Pm-3m"}

@@ -7,7 +7,7 @@ from fractions import Fraction
 import moyopy
 import numpy as np
 
-from pyg_symbreak.detect import primitive_operations
+from pyg_symbreak.detect.subgroup import primitive_operations
 
 __all__ = ["WaveVectors"]
 
@@ -50,6 +50,7 @@ class WaveVectors:
         whole = np.stack(np.meshgrid(*[np.arange(exponent)] * 3), axis=-1).reshape(-1, 3)
         vectors = np.rint(exponent * whole @ inverse.T).astype(int) % exponent
         self.vectors = np.unique(vectors, axis=0) / exponent
+        self._integer = integer
         self._pure = np.flatnonzero(np.abs(rotations - np.eye(3)).max((1, 2)) < 1e-4)
         phases = 2j * np.pi * (translations[self._pure] @ np.linalg.inv(basis)) @ self.vectors.T
         self._characters = np.exp(-phases)  # [pure translations, n]
@@ -57,6 +58,18 @@ class WaveVectors:
         self._lattice = moyopy.SpaceGroupType(group.number).bravais_class
         centering = moyopy.HallSymbolEntry(group.hall_number).centering.linear
         self._conventional = np.array(group.linear) @ np.array(centering)  # columns: its vectors in primitive ones
+
+    def stars(self) -> list[np.ndarray]:
+        """All k vectors in stars [m, 3], those that operations carry to each other, the smaller ones first."""
+        found: list[np.ndarray] = []
+        left = self.vectors
+        while len(left):
+            images = np.linalg.inv(self._integer).swapaxes(1, 2) @ left[0]
+            apart = left[:, None] - images
+            inside = (np.abs(apart - np.rint(apart)).max(2) < 1e-4).any(1)
+            found.append(left[inside])
+            left = left[~inside]
+        return sorted(found, key=lambda star: np.linalg.norm((star + 0.499) % 1 - 0.499, axis=1).min().round(6))
 
     def star(self, character: np.ndarray) -> np.ndarray:
         """The k vectors [m, 3] in an irrep, from its character at all operations."""
