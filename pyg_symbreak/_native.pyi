@@ -16,6 +16,15 @@ def automorphisms(
     A search of more steps is a ValueError.
     """
 
+def canonical_frame(
+    positions: ndarray, kinds: ndarray, rotations: ndarray, permutations: ndarray, generic: ndarray
+) -> tuple[bytearray, bytearray, bytearray, int]:
+    """The canonical frame of a molecule (columns), its positions [N, 3] and ranks [N] in it, and how many are as good.
+
+    The positions are averaged over operations with rotations [n, 3, 3] and permutations [n, N] first. ``generic``: the
+    constants of the generic function, its matrix, phases, direction, decay, and tolerances of lengths and values.
+    """
+
 def group_elements(program: ndarray, nodes: int, digits: ndarray, count: int) -> bytearray:
     """Elements [count, N] of a group from digits [count, number of radices]."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -153,6 +154,8 @@ def _kernel_set(kernel: InversionKernel, keep: PointGroup | str | None, irreps: 
     """The set for the structure of an inversion kernel."""
     frame, group = kernel.setting.rotation.numpy(), kernel.symmetry.group
     assert isinstance(group, PointGroup)
+    if keep is None and irreps is None:  # no isometry leaves two vectors and a pseudoscalar as they are
+        return placed_set(frame, group, TRIVIAL, *_generic_object())
     kept = _representative(frame, group, keep)
     if irreps is not None:
         found = _set(frame, group, kept, o3.Irreps(irreps))
@@ -191,13 +194,8 @@ def _representative(frame: np.ndarray, group: PointGroup, keep: PointGroup | str
 
 def _set(frame: np.ndarray, group: PointGroup, kept: PointGroup, irreps: o3.Irreps) -> BreakingSet | None:
     """The set of the generic vector of these irreps averaged over K, if that breaks S to K exactly."""
-    vector = irreps_matrices(irreps, frame.T @ kept.matrices @ frame).mean(0) @ _generic_vector(irreps.dim)
-    at = 0
-    for mul, ir in irreps:
-        for _ in range(mul):
-            length = np.linalg.norm(vector[at : at + ir.dim])
-            vector[at : at + ir.dim] *= 1 / length if length > 1e-6 else 0.0
-            at += ir.dim
+    averaged = irreps_matrices(irreps, frame.T @ kept.matrices @ frame).mean(0) @ _generic_vector(irreps.dim)
+    vector = _of_unit_parts(averaged, irreps)
     found = placed_set(frame, group, kept, irreps, vector)
     moved = irreps_matrices(irreps, group.matrices) @ found._first
     fixing = np.abs(moved - found._first).max(1, initial=0) < 1e-3
@@ -224,9 +222,9 @@ def placed_set(
 
 def _cosets(group: PointGroup, kept: PointGroup) -> np.ndarray:
     """One element of each left coset of K in S, the identity for K itself."""
-    identity = int(np.abs(group.matrices - np.eye(3)).max((1, 2)).argmin())
+    identity = int(group.matrices.trace(axis1=1, axis2=2).argmax())
     if kept.order == 1:
-        return group.matrices[[identity, *(g for g in range(len(group.matrices)) if g != identity)]]
+        return group.matrices[np.argsort(np.arange(len(group.matrices)) != identity, kind="stable")]
     inside = list(group.indices_of(kept))
     seen = np.zeros(len(group.matrices), dtype=bool)
     chosen = []
@@ -235,6 +233,20 @@ def _cosets(group: PointGroup, kept: PointGroup) -> np.ndarray:
             chosen.append(g)
             seen[group.table[g, inside]] = True
     return group.matrices[chosen]
+
+
+@cache
+def _generic_object() -> tuple[o3.Irreps, np.ndarray]:
+    """Irreps in which a generic vector has no symmetry, and that vector."""
+    irreps = o3.Irreps(GENERIC)
+    return irreps, _of_unit_parts(_generic_vector(irreps.dim), irreps)
+
+
+def _of_unit_parts(vector: np.ndarray, irreps: o3.Irreps) -> np.ndarray:
+    """The vector with each of its irreps, unless it vanishes, scaled to unit length."""
+    parts = np.split(vector, np.cumsum([ir.dim for mul, ir in irreps for _ in range(mul)])[:-1])
+    lengths = [np.linalg.norm(part) for part in parts]
+    return np.concatenate([p / length if length > 1e-6 else 0 * p for p, length in zip(parts, lengths, strict=True)])
 
 
 def _generic_vector(dim: int) -> np.ndarray:

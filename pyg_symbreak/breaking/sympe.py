@@ -17,6 +17,8 @@ from .protocol import describe
 
 __all__ = ["GroupElement"]
 
+COLUMNS = o3.Irreps("3x1o")
+
 
 @dataclass(frozen=True)
 class GroupElement:
@@ -43,7 +45,7 @@ class GroupElement:
         if isinstance(symmetry, GraphSymmetry):
             return KernelObjects(kernel, o3.Irreps("0e"), lambda elements: elements.ranks[:, :, None])
         frame, group = kernel.setting.rotation.numpy(), symmetry.group
-        return placed_set(frame, group, TRIVIAL, o3.Irreps("3x1o"), np.eye(3).ravel())
+        return placed_set(frame, group, TRIVIAL, COLUMNS, np.eye(3).ravel())
 
     def __repr__(self) -> str:
         return describe(self)

@@ -11,6 +11,7 @@
 #include <tuple>
 #include <utility>
 
+#include "canonical.h"
 #include "graph.h"
 #include "molecule.h"
 #include "orientation.h"
@@ -172,6 +173,23 @@ PyObject* placement(PyObject* args) {
     return PyTuple_Pack(2, bytes(&found.frame, 1).ptr, bytes(found.index).ptr);
 }
 
+// Rotation, positions, ranks and the number of ties.
+PyObject* canonical(PyObject* args) {
+    PyObject *positions, *kinds, *rotations, *permutations, *constants;
+    if (!PyArg_ParseTuple(args, "OOOOO", &positions, &kinds, &rotations, &permutations, &constants)) throw PythonError{};
+    const Array<Vec> x(positions);
+    const Array<int64_t> k(kinds), images(permutations);
+    const Array<Generic> generic(constants);
+    const std::vector<Mat> operations = matrices(rotations);
+    const size_t n = x.size();
+    k.require(n), generic.require(1), images.require(operations.size() * n);
+    if (n == 0 || !std::all_of(images.data(), images.data() + images.size(), [&](int64_t i) { return 0 <= i && size_t(i) < n; }))
+        throw std::invalid_argument("permutations must be [order, N] with atoms from 0 to N - 1");
+    const CanonicalFrame found = canonical_frame({x.data(), x.data() + n}, k.data(), operations, images.data(), *generic.data());
+    const Object ties(PyLong_FromLongLong(found.ties));
+    return PyTuple_Pack(4, bytes(&found.rotation, 1).ptr, bytes(found.positions).ptr, bytes(found.ranks).ptr, ties.ptr);
+}
+
 PyObject* orthogonal(PyObject* args) {
     PyObject* matrix;
     if (!PyArg_ParseTuple(args, "O", &matrix)) throw PythonError{};
@@ -245,6 +263,7 @@ PyObject* guarded(PyObject*, PyObject* args) {
 
 PyMethodDef methods[] = {
     {"automorphisms", guarded<graph_automorphisms>, METH_VARARGS, nullptr},
+    {"canonical_frame", guarded<canonical>, METH_VARARGS, nullptr},
     {"group_elements", guarded<group_elements>, METH_VARARGS, nullptr},
     {"group_generators", guarded<group_generators>, METH_VARARGS, nullptr},
     {"measure", guarded<measure>, METH_VARARGS, nullptr},

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <unordered_map>
 
 namespace {
 
@@ -289,6 +290,26 @@ Operations Molecule::search(double symprec, const Raise& raise) const {
         }
         return true;
     };
+    Mat rotation;
+    double miss;
+    auto fits = [&](int sign) {
+        rotation = fitted(map.data(), sign);
+        miss = residual(rotation, map.data());
+        return miss <= symprec;
+    };
+    // What is the product of two operations found needs no search: the second is one of few, kept with its inverse.
+    std::unordered_map<size_t, size_t> known;
+    std::vector<std::pair<size_t, std::vector<int32_t>>> generators;
+    auto key = [&](int32_t a, int32_t b, int sign) { return 2 * (size_t(a) * size + size_t(b)) + (sign < 0); };
+    auto is_product = [&](int32_t a, int32_t b, int sign) {
+        for (const auto& [g, back] : generators) {
+            const auto h = known.find(key(back[a], back[b], sign * found.signs[g]));
+            if (h == known.end()) continue;
+            for (size_t k = 0; k < size; k++) map[k] = found.map(g)[found.map(h->second)[k]];
+            return true;
+        }
+        return false;
+    };
     for (const int a : like_i)
         for (const int b : like_j) {
             if (std::fabs(norm(x[a] - x[b]) - apart) > 2 * symprec || norm(cross(x[a], x[b])) <= 0.1 * area) continue;
@@ -296,10 +317,14 @@ Operations Molecule::search(double symprec, const Raise& raise) const {
             for (const int sign : {1, -1}) {
                 if (sign < 0)
                     for (Vec& row : image.r) row.z = -row.z;
-                if (!matches(image * start)) continue;
-                const Mat rotation = fitted(map.data(), sign);
-                const double miss = residual(rotation, map.data());
-                if (miss <= symprec) found.add(rotation, map.data(), miss, sign);
+                const bool composed = is_product(a, b, sign) && fits(sign);
+                if (!composed && !(matches(image * start) && fits(sign))) continue;
+                if (!composed) {
+                    generators.emplace_back(found.count(), std::vector<int32_t>(size));
+                    for (size_t k = 0; k < size; k++) generators.back().second[map[k]] = int32_t(k);
+                }
+                known.emplace(key(map[i], map[j], sign), found.count());
+                found.add(rotation, map.data(), miss, sign);
             }
         }
     if (raise) raise(found);
@@ -320,8 +345,9 @@ Operations Molecule::search(double symprec, const Raise& raise) const {
 }
 
 // The operations of a group with matrices that multiply exactly as the permutations do, and what these miss by.
-Operations Molecule::exact(const Operations& group, const Raise& raise) const {
-    Operations out = group.count() > largest_polyhedral ? axial(group) : averaged(group);
+Operations Molecule::exact(Operations group, const Raise& raise) const {
+    Operations out = std::move(group);
+    out.rotations = out.count() > largest_polyhedral ? axial(out) : averaged(out);
     for (size_t g = 0; g < out.count(); g++) out.residuals[g] = residual(out.rotations[g], out.map(g));
     if (raise) raise(out);
     return out;
@@ -329,7 +355,7 @@ Operations Molecule::exact(const Operations& group, const Raise& raise) const {
 
 // The matrices of a group about one axis, of which there may be many: turns by multiples of one angle, and reflections
 // of the plane across the axis, whose angles are fitted to all of them.
-Operations Molecule::axial(const Operations& group) const {
+std::vector<Mat> Molecule::axial(const Operations& group) const {
     Mat squares = Mat::zero();  // turns by 2θ and back, which leave the axis alone
     for (const Mat& m : group.rotations) {
         const Mat square = m * m, back = transposed(square);
@@ -354,16 +380,16 @@ Operations Molecule::axial(const Operations& group) const {
     for (size_t g = 0; g < count; g++)
         if (turned[g] < 0) cosine += std::cos(steps * angles[g]), sine += std::sin(steps * angles[g]);
     const double start = std::atan2(sine, cosine) / steps, unit_angle = 2 * pi / steps;
-    Operations out = group;
+    std::vector<Mat> out(count);
     const Mat frame = Mat::columns(x, y, z), inverse = transposed(frame);
     for (size_t g = 0; g < count; g++) {
         const double from = turned[g] > 0 ? 0 : start;
         const double angle = from + unit_angle * std::round((angles[g] - from) / unit_angle);
         const double c = std::cos(angle), s = std::sin(angle);
         const Mat turn = Mat::columns({c, s, 0}, {-turned[g] * s, turned[g] * c, 0}, {0, 0, along[g]});
-        out.rotations[g] = frame * turn * inverse;
+        out[g] = frame * turn * inverse;
     }
-    out.rotations[0] = Mat::identity();
+    out[0] = Mat::identity();
     return out;
 }
 
@@ -371,31 +397,30 @@ Operations Molecule::axial(const Operations& group) const {
 //
 // R_g is replaced by the orthogonal matrix nearest to the mean over h of R_hᵀ R_hg, which squares what an
 // almost-homomorphism misses by (Grove, Karcher, Ruh).
-Operations Molecule::averaged(const Operations& group) const {
+std::vector<Mat> Molecule::averaged(const Operations& group) const {
     const size_t count = group.count();
     Index index(group);
     for (size_t g = 0; g < count; g++) index.insert(int(g));
     std::vector<int> table(count * count);
     for (size_t h = 0; h < count; h++)
         for (size_t g = 0; g < count; g++) table[g * count + h] = index.product(int(h), int(g));
-    Operations out = group;
-    std::vector<Mat> means(count), inverses(count);
+    std::vector<Mat> out = group.rotations, means(count), inverses(count);
     for (int round = 0; round < 8; round++) {
         double deviation = 0;
-        for (size_t h = 0; h < count; h++) inverses[h] = transposed(out.rotations[h]);
+        for (size_t h = 0; h < count; h++) inverses[h] = transposed(out[h]);
         for (size_t g = 0; g < count; g++) {
             Mat sum = Mat::zero();
             for (size_t h = 0; h < count; h++) {
-                const Mat product = inverses[h] * out.rotations[table[g * count + h]];
-                deviation = std::max(deviation, largest_difference(product, out.rotations[g]));
+                const Mat product = inverses[h] * out[table[g * count + h]];
+                deviation = std::max(deviation, largest_difference(product, out[g]));
                 for (int k = 0; k < 3; k++) sum.r[k] = sum.r[k] + product.r[k];
             }
             means[g] = sum;
         }
         if (deviation < 1e-14) break;
-        for (size_t g = 0; g < count; g++) out.rotations[g] = nearest_orthogonal(means[g], group.signs[g]);
+        for (size_t g = 0; g < count; g++) out[g] = nearest_orthogonal(means[g], group.signs[g]);
     }
-    out.rotations[0] = Mat::identity();
+    out[0] = Mat::identity();
     return out;
 }
 

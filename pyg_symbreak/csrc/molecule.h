@@ -9,9 +9,9 @@
 // (1974)), or, with more than 120 elements and so about one axis, by fitting one angle to all turns.
 //
 // Cost. For N atoms, of which a and b look like the two of the pair, at most a b trials of N log N each; most end at
-// the first atom without an image. A group of g elements takes g N for its operations and each generator, and g² for the
-// averaging, g being 120 at most there. Two atoms that are nearest to each other are found in N log N, up to N² if all lie
-// in a plane across the direction that they are sorted along.
+// the first atom without an image, and the products of two operations that were found take N. A group of g elements takes
+// g N for its operations and each generator, and g² for the averaging, g being 120 at most there. Two atoms that are
+// nearest to each other are found in N log N, up to N² if all lie in a plane across the direction that they are sorted along.
 #pragma once
 
 #include <cstdint>
@@ -72,9 +72,9 @@ private:
     };
     Pair reference_pair(double symprec) const;
     Operations search(double symprec, const Raise& raise) const;
-    Operations exact(const Operations& group, const Raise& raise) const;
-    Operations axial(const Operations& group) const;
-    Operations averaged(const Operations& group) const;
+    Operations exact(Operations group, const Raise& raise) const;
+    std::vector<Mat> axial(const Operations& group) const;
+    std::vector<Mat> averaged(const Operations& group) const;
     double residual(const Mat& rotation, const int32_t* map) const;
     Mat fitted(const int32_t* map, int sign) const;
 };

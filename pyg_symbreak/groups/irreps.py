@@ -111,16 +111,23 @@ def irreps_matrices(irreps: Any, elements: np.ndarray) -> np.ndarray:
     -------
     float64 array [n, dim, dim]
     """
-    terms = irreps_terms(irreps)
+    places, l_max, dim = _layout(irreps if isinstance(irreps, str) else tuple(irreps))
     elements = np.asarray(elements, dtype=np.float64)
-    sign = np.sign(np.linalg.det(elements))
-    blocks = wigner_d(max((l for _, (l, _) in terms), default=0), elements * sign[:, None, None])
-    dim = sum(mul * (2 * l + 1) for mul, (l, _) in terms)
+    sign = np.sign(np.linalg.det(elements))[:, None, None]
+    blocks = wigner_d(l_max, elements * sign)
     out = np.zeros((len(elements), dim, dim))
-    at = 0
-    for mul, (l, p) in terms:
-        block = blocks[l] * np.where(sign < 0, p, 1)[:, None, None]
-        for _ in range(mul):
-            out[:, at : at + 2 * l + 1, at : at + 2 * l + 1] = block
-            at += 2 * l + 1
+    for (l, p), slices in places:
+        block = blocks[l] if p > 0 else blocks[l] * sign
+        for part in slices:
+            out[:, part, part] = block
     return out
+
+
+@lru_cache(maxsize=256)
+def _layout(irreps: Any) -> tuple[list[tuple[tuple[int, int], list[slice]]], int, int]:
+    """Where each copy of each (l, p) lies, the highest degree and the dimension."""
+    places, at = [], 0
+    for mul, (l, p) in irreps_terms(irreps):
+        places.append(((l, p), [slice(at + k * (2 * l + 1), at + (k + 1) * (2 * l + 1)) for k in range(mul)]))
+        at += mul * (2 * l + 1)
+    return places, max((l for (l, _), _ in places), default=0), at

@@ -8,6 +8,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
+from frames_in_numpy import molecular_frame
 from symmetric_inputs import (
     CRYSTALS,
     GRAPHS,
@@ -48,6 +49,23 @@ def misfit(data: Data, canonical: Data, rotation: torch.Tensor, rank: torch.Tens
 
 
 # ---------------------------------------------------------------------- structures
+
+
+@pytest.mark.parametrize("name", MOLECULES)
+def test_the_compiled_frame_is_that_of_numpy(name):
+    for seed in range(3):
+        data = data_of(MOLECULES[name]())
+        data = moved(data, *random_motion(data, seed))
+        setting = canonicalize(data, 0.01).setting
+        symmetry = detect_symmetry(data, 0.01)
+        averaged = (data.pos[symmetry.permutations] - symmetry.translations[:, None]) @ symmetry.rotations
+        kinds = np.unique(data.z.numpy(), return_inverse=True)[1]
+        rotation, positions, ties = molecular_frame(averaged.mean(0).numpy(), kinds)
+        assert ties == symmetry.order
+        assert np.abs(setting.rotation.numpy() - rotation).max() < 1e-9
+        assert np.abs(setting.positions - positions).max() < 1e-9
+        assert np.array_equal(np.sort(setting.ranks), np.arange(len(kinds)))
+        assert (np.diff(kinds[setting.ranks.argsort()]) >= 0).all()
 
 
 @pytest.mark.parametrize("name", MOLECULES)

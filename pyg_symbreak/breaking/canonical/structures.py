@@ -10,7 +10,6 @@ is first averaged over its symmetry, so that this holds to round-off.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -22,6 +21,7 @@ from ase.geometry import minkowski_reduce
 from torch import Tensor
 from torch_geometric.data import Data
 
+from pyg_symbreak import _native
 from pyg_symbreak.detect import Symmetry, feature, number_rows, symmetrize
 from pyg_symbreak.structures import to_ase
 
@@ -47,6 +47,8 @@ PERIODS = {3: 1.0, 2: np.array([1.0, 1.0, 0.3183]), 1: np.array([1.0, 0.3183, 0.
 """By the number of lattice vectors: periods of the function along them and, of slabs and rods, across them."""
 DECAY = 0.7
 """Ratio of the Fourier coefficients of :func:`periodic_function`, of one order and the one before."""
+CONSTANTS = np.concatenate([MIXING.ravel(), PHASES, DIRECTION, [DECAY, SAME, TIE]])
+"""All of these, as the compiled search for the frames of molecules takes them, see ``csrc/canonical.h``."""
 
 
 def periodic_function(t: np.ndarray) -> np.ndarray:
@@ -99,27 +101,38 @@ def canonical_setting(data: Data, symmetry: Symmetry, features: Sequence[str]) -
             "infinitely many frames are alike. Use the group-indexed set, breaking_set(detect_symmetry(data).group), "
             "or AddSymmetryBreaking('group')"
         )
-    exact = copy.copy(data)
-    exact.pos = data.pos.detach().cpu().double()
-    if data.get("cell") is not None:
-        exact.cell = data.cell.detach().cpu().double()
     kinds = _kinds(data, features)
     if data.get("pbc") is not None and bool(data.pbc.any()):
+        exact = copy.copy(data)
+        exact.pos, exact.cell = data.pos.detach().cpu().double(), data.cell.detach().cpu().double()
         atoms = to_ase(symmetrize(exact, symmetry))
         rotation, positions, cell, ties, expected = _crystal_frame(atoms, kinds, symmetry)
+        ranks = np.empty(len(kinds), dtype=np.int64)
+        ranks[np.lexsort([positions @ DIRECTION, kinds])] = np.arange(len(kinds))
     else:
-        images = exact.pos[symmetry.permutations] - symmetry.translations[:, None]
-        averaged = (images @ symmetry.rotations).mean(0)
-        rotation, positions, ties = _molecular_frame(averaged.numpy(), kinds)
+        rotation, positions, ranks, ties = _molecular_frame(data.pos.detach().cpu().double().numpy(), kinds, symmetry)
         cell, expected = None, int(symmetry.order)
     if ties != expected:
         raise ValueError(
             f"{ties} frames are alike, the symmetry of order {symmetry.order} makes {expected}: if data.symmetry "
             "was found with features, give their names here as well, else detect it anew with another symprec"
         )
-    ranks = np.empty(len(kinds), dtype=np.int64)
-    ranks[np.lexsort([positions @ DIRECTION, kinds])] = np.arange(len(kinds))
     return Setting(torch.from_numpy(rotation), ranks, positions, cell)
+
+
+def _molecular_frame(
+    positions: np.ndarray, kinds: np.ndarray, symmetry: Symmetry
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """A frame of least energy, the averaged positions and the ranks in it, and the number of such frames."""
+    rotations, _, permutations = map(np.ascontiguousarray, symmetry.cosets)
+    found = _native.canonical_frame(np.ascontiguousarray(positions), kinds, rotations, permutations, CONSTANTS)
+    rotation, places, ranks, ties = found
+    return (
+        np.frombuffer(rotation).reshape(3, 3),
+        np.frombuffer(places).reshape(-1, 3),
+        np.frombuffer(ranks, dtype=np.int64),
+        ties,
+    )
 
 
 def canonical_structure(out: Data, data: Data, setting: Setting, order: Tensor) -> Data:
@@ -162,49 +175,6 @@ def _rarest(columns: list[np.ndarray]) -> np.ndarray:
 def _ties(values: np.ndarray) -> np.ndarray:
     """Positions of the least values."""
     return np.flatnonzero(values <= values.min() + TIE * np.abs(values).max())
-
-
-# ---------------------------------------------------------------------- molecules
-
-
-def _molecular_frame(positions: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """A frame of least energy, the positions in it, and the number of such frames."""
-    centered = positions - positions.mean(0)
-    size = math.sqrt((centered**2).sum(1).mean())
-    q = centered / size
-    frames, widths = _frames(q, kinds)
-    points = q @ frames
-    points[..., 1:] /= widths[:, None, None]
-    energies = generic_function(points) @ np.sqrt(2.0 + kinds)
-    ties = _ties(energies)
-    rotation = frames[ties[0]]
-    return rotation, centered @ rotation, len(ties)
-
-
-def _frames(q: np.ndarray, kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frames of both hands, float64 [n, 3, 3], and the root mean square distance from the first axis of each, [n].
-
-    The first axis goes through an atom of those furthest from the centre, the second towards one of those furthest
-    from the first axis; among them the rarest class is taken, of those that invariants tell apart.
-    """
-    radius = np.linalg.norm(q, axis=1)
-    apart = np.linalg.norm(q[:, None] - q[None], axis=2)
-    around = (np.exp(-apart) * np.sqrt(2.0 + kinds)).sum(1)
-    of = np.unique(np.stack([kinds, _levels(radius), _levels(around)], 1), axis=0, return_inverse=True)[1].reshape(-1)
-    furthest = _highest(radius)[0]
-    first = furthest[_rarest([of[furthest]])]
-    e1 = q[first] / radius[first, None]
-    along = e1 @ q.T
-    across = q[None] - along[:, :, None] * e1[:, None]
-    offset = np.linalg.norm(across, axis=2)
-    i, j = _highest(offset)
-    pairs = _rarest([of[j], _levels(along)[i, j]])
-    i, j = i[pairs], j[pairs]
-    e1, e2 = e1[i], across[i, j] / offset[i, j, None]
-    e2 -= (e1 * e2).sum(1, keepdims=True) * e1  # of a long thin molecule the first time is not enough
-    e3 = np.cross(e1, e2)
-    frames = np.concatenate([np.stack([e1, e2, e3], 2), np.stack([e1, e2, -e3], 2)])
-    return frames, np.tile(np.sqrt((offset**2).mean(1))[i], 2)
 
 
 # ---------------------------------------------------------------------- crystals, slabs and rods
