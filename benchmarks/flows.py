@@ -47,6 +47,8 @@ RUNS = [
     ("square", 16, 5.0, "tree", 3000, 0),
     ("square", 8, 2.0, "tree", 0, 300),
     ("square", 8, 2.0, "stripes", 0, 300),
+    ("square", 8, 5.0, "tree", 0, 300),
+    ("square", 8, 5.0, "stripes", 0, 300),
 ]
 # step size and trajectories of hybrid Monte Carlo: ten leap-frog steps each, 64 chains
 CHAINS = {2.0: (0.15, 1000), 5.0: (0.1, 4000)}
@@ -135,9 +137,9 @@ def gauge(seeds: int = 3, output: Path = OUTPUT, only: Annotated[list[int] | Non
 
 
 @app.command()
-def chains(seeds: int = 3, output: Path = OUTPUT) -> None:
-    """Hybrid Monte Carlo for the theories of RUNS."""
-    for theory in dict.fromkeys(run[:3] for run in RUNS):
+def chains(seeds: int = 3, output: Path = OUTPUT, only: Annotated[list[int] | None, typer.Option()] = None) -> None:
+    """Hybrid Monte Carlo for the theories of RUNS, or of some of them by their number."""
+    for theory in dict.fromkeys(RUNS[number][:3] for number in (range(len(RUNS)) if only is None else only)):
         for seed in range(seeds):
             add(output, gauge_chain(*theory, seed))
 

@@ -192,9 +192,25 @@ def observed(name: str, count: int, noise: float, friction: float = 0.0) -> tupl
     return data, rates
 
 
-def fit(model: nn.Module, data: Batch, rates: tuple[Tensor, Tensor], steps: int) -> None:
-    """Fit both rates of change."""
-    train(model, lambda: sum((a - b).square().mean() for a, b in zip(model(data), rates, strict=True)), steps)
+def fit(model: nn.Module, data: Batch, rates: tuple[Tensor, Tensor], steps: int, polish: int = 0) -> None:
+    """Fit both rates of change; without noise, which can be learned by heart, with steps of L-BFGS at the end."""
+
+    def loss() -> Tensor:
+        return sum((a - b).square().mean() for a, b in zip(model(data), rates, strict=True))
+
+    train(model, loss, steps)
+    if polish:
+        optimizer = torch.optim.LBFGS(
+            model.parameters(), max_iter=polish, history_size=30, line_search_fn="strong_wolfe", tolerance_change=1e-14
+        )
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            value = loss()
+            value.backward()
+            return value
+
+        optimizer.step(closure)
 
 
 def greydanus(name: str, steps: int) -> Row:
@@ -217,7 +233,7 @@ def rubbed(steps: int) -> tuple[Row, tuple[Tensor, Tensor, Tensor]]:
     """A pendulum with friction: power of the learned lane, and what an energy alone makes of it."""
     data, rates = observed("pendulum", 25, 0.0, FRICTION)
     model = Hamiltonian(GraphEnergy(1), GraphEnergy(1, inputs=("vel",), time_reversal=True))
-    fit(model, data, rates, steps)
+    fit(model, data, rates, steps, polish=steps // 2)
     true, test = truth("pendulum", FRICTION), starts("pendulum", 25)
     with torch.no_grad():
         path = integrate(true, test, 60, 0.05)
@@ -386,7 +402,7 @@ def main(
     drawn["springs"] = {name: rows[name] for name in GROUPS}
     for seed in range(seeds):
         torch.manual_seed(seed)
-        row, energies = rubbed(2 * steps)
+        row, energies = rubbed(steps)
         keep("friction", row)
         drawn.setdefault("friction", energies)
         for name in SYSTEMS:

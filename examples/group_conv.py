@@ -118,18 +118,18 @@ def rotation_error(n: int, centers: int, seed: int) -> float:
 
 
 @torch.no_grad()
-def sampling_exponent(seed: int, draws: int) -> float:
-    """Exponent p of the number of lifts S, where the error of a layer on SE(2) falls as S^p."""
+def sampling_exponent(seed: int, counts: list[int], draws: int) -> float:
+    """Exponent p of the number of lifts S, where the error of a layer on SE(2) falls as S^p: that between any draws."""
     torch.manual_seed(seed)
     numbers = np.random.default_rng(seed)
     layer = GroupConv(2, 3, LieGroup.euclidean(2), radius=1.5, dim=2, kernel="mlp", lift=True)
     x, edges, pos = cloud(2)
 
-    def answer(at: Tensor, samples: int) -> Tensor:
-        return layer.pool(layer(x, edges, at, layer.sample_lifts(2, samples, numbers)).tanh())
+    def answers(at: Tensor, samples: int) -> Tensor:
+        lifts = (layer.sample_lifts(2, samples, numbers) for _ in range(draws))
+        return torch.stack([layer.pool(layer(x, edges, at, frames).tanh()) for frames in lifts])
 
-    counts = [8, 16, 32, 64]
-    apart = [torch.stack([answer(pos, s) - answer(pos @ turn(0.9).T, s) for _ in range(draws)]) for s in counts]
+    apart = [answers(pos, s)[:, None] - answers(pos @ turn(0.9).T, s) for s in counts]
     return float(np.polyfit(np.log(counts), np.log([a.square().mean().sqrt().item() for a in apart]), 1)[0])
 
 
@@ -330,7 +330,7 @@ def main(
         "n centres": [{n: rotation_error(n, n, seed) for n in sizes} for seed in range(seeds)],
         "4 centres": [{n: rotation_error(n, 4, seed) for n in sizes if n >= 4} for seed in range(seeds)],
     }
-    exponents = [{"exponent": sampling_exponent(seed, 3 + steps // 4)} for seed in range(seeds)]
+    exponents = [{"exponent": sampling_exponent(seed, [32, 64, 128], 3 + steps // 4)} for seed in range(seeds)]
     console.print(table("Random lifts to SE(2): error ~ S^exponent", {"lifts": exponents}))
 
     read = [glyph_errors(seed, 2 * steps, 300) for seed in range(seeds)]

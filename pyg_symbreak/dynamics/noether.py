@@ -162,9 +162,9 @@ def noether(model: Motion, data: Batch, tolerance: float = 1e-2) -> NoetherCharg
         )
     point = torch.cat([q, q.new_ones(len(q), 1)], 1)
     change = torch.einsum("ni,nj->nij", f, point) + torch.einsum("ni,nj->nij", p, torch.cat([v, 0 * v[:, :1]], 1))
-    rows = sum_graphs(change.flatten(1), data).numpy()
+    rows = sum_graphs(change.flatten(1), data).cpu().numpy()
     speed = _size(v) / _size(q - q.mean(0)) + _size(f) / _size(p)
-    metric = (_size(p) * speed) ** 2 * len(q) / count * np.kron(np.eye(dim), (point.T @ point / count).numpy())
+    metric = (_size(p) * speed) ** 2 * len(q) / count * np.kron(np.eye(dim), (point.T @ point / count).cpu().numpy())
     if not np.isfinite(metric).all() or speed == 0:
         raise ValueError("nothing moves in these states: no rate of change can be told from another")
     values, vectors = eigh(rows.T @ rows / count, metric)

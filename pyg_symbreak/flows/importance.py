@@ -90,7 +90,7 @@ def autocorrelation(series: Tensor) -> Estimate:
     >>> abs(tau - 0.5) < 3 * error
     True
     """
-    x = series.double().reshape(len(series), -1).numpy()
+    x = series.double().reshape(len(series), -1).cpu().numpy()
     x = x - x.mean()
     length = 2 ** math.ceil(math.log2(2 * len(x)))
     spectrum = np.abs(np.fft.rfft(x, length, axis=0)) ** 2

@@ -33,7 +33,7 @@ class _NodeModel(nn.Module):
         self.mlp = _mlp(4 * hidden, hidden)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge: Tensor, graph: Tensor, batch: Tensor) -> Tensor:
-        received = scatter(edge, edge_index[1], dim_size=len(x), reduce="sum")
+        received = scatter(edge, edge_index[1], dim_size=len(x), reduce="max")
         return self.mlp(torch.cat([x, received, graph[batch]], dim=1))
 
 
@@ -43,18 +43,19 @@ class _GlobalModel(nn.Module):
         self.mlp = _mlp(3 * hidden, hidden)
 
     def forward(self, x: Tensor, edge_index: Tensor, edge: Tensor, graph: Tensor, batch: Tensor) -> Tensor:
-        nodes = scatter(x, batch, dim_size=len(graph), reduce="sum")
-        edges = scatter(edge, batch[edge_index[0]], dim_size=len(graph), reduce="sum")
+        nodes = scatter(x, batch, dim_size=len(graph), reduce="mean")
+        edges = scatter(edge, batch[edge_index[0]], dim_size=len(graph), reduce="mean")
         return self.mlp(torch.cat([graph, nodes, edges], dim=1))
 
 
 class EncodeProcessDecode(nn.Module):
     r"""A graph network: an encoder, one block of messages used again and again, and a decoder after each step.
 
-    The block is PyG's :class:`~torch_geometric.nn.MetaLayer`, which updates edges, nodes and the graph in turn. It is
-    given the encoding beside the latest state, so that steps can be added after training. Numbering the nodes in
-    another way numbers the answer in that way, so that what an automorphism exchanges gets the same answer: the way
-    out is an object among the features.
+    The block is PyG's :class:`~torch_geometric.nn.MetaLayer`, which updates edges, nodes and the graph in turn. A node
+    takes the largest of what its edges bring, as in the Bellman-Ford algorithm; the graph takes means, which do not
+    grow with it. The block is given the encoding beside the latest state, so that steps can be added after training.
+    Numbering the nodes in another way numbers the answer in that way, so that what an automorphism exchanges gets the
+    same answer: the way out is an object among the features.
 
     P. W. Battaglia et al., "Relational inductive biases, deep learning, and graph networks", arXiv 1806.01261.
 
