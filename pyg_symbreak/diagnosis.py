@@ -194,11 +194,11 @@ def diagnose(
         else:
             vectors = _molecular_displacements(atoms, check_structure(y))
     else:
-        vectors = torch.as_tensor(y).detach().cpu().double()
-        if vectors.shape != (len(atoms), 3) or not vectors.isfinite().all():
+        vectors = _numbers(y)
+        if vectors is None or vectors.shape != (len(atoms), 3) or not vectors.isfinite().all():
             raise ValueError(
                 f"y must be a structure or a finite vector on each of the {len(atoms)} nodes, "
-                f"[{len(atoms)}, 3]; got {list(vectors.shape)}"
+                f"[{len(atoms)}, 3]; got {type(y).__name__ if vectors is None else list(vectors.shape)}"
             )
     length = float(atoms.cell.lengths().max())
     keep, mask = _kept(symmetry, vectors, None if strain is None else strain * length, tolerance)
@@ -244,6 +244,15 @@ def kept_symmetry(
     vectors = vectors.detach().to(symmetry.rotations)
     strain = None if strain is None else strain.detach().to(symmetry.rotations).reshape(3, 3)
     return _kept(symmetry, vectors, strain, tolerance)[0]
+
+
+def _numbers(y: object) -> Tensor | None:
+    """What stands for an array as a real tensor, None where it does not."""
+    try:
+        vectors = torch.as_tensor(y).detach().cpu()
+        return None if vectors.is_complex() else vectors.to_dense().double()
+    except (RuntimeError, TypeError, ValueError):
+        return None
 
 
 def _kept(

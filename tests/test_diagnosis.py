@@ -318,8 +318,9 @@ def test_errors():
     methane = molecule("CH4")
     with pytest.raises(ValueError, match=r"\[5, 3\]; got \[4, 3\]"):
         diagnose(methane, np.zeros((4, 3)))
-    with pytest.raises(ValueError, match="finite vector"):
-        diagnose(methane, np.full((5, 3), np.nan))
+    for y in (np.full((5, 3), np.nan), None, "word", [[0, 0], [1]], np.zeros((5, 3), dtype=complex)):
+        with pytest.raises(ValueError, match="finite vector"):
+            diagnose(methane, y)
     with pytest.raises(ValueError, match="same atoms"):
         diagnose(methane, molecule("H2O"))
     with pytest.raises(ValueError, match="no atoms"):

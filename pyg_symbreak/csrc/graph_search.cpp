@@ -106,7 +106,8 @@ public:
           heads(graph.reverse.size()) {}
 
     // Refine until equitable or all single, starting with some cells. False, and given up, where the trace is not
-    // equal to another one if that is wanted. If at most that is wanted, a lesser trace takes its place.
+    // equal to another one if that is wanted. If at most that is wanted, a lesser trace takes its place. No trace is the
+    // beginning of another one, since the nodes of a cell of the graph have as many arcs to each other cell.
     bool refine(Partition& partition, const std::vector<int>& splitters, Trace& trace, Wanted wanted) {
         this->wanted = wanted, this->trace = &trace, known = 0;
         if (wanted == Wanted::any) trace.clear();
@@ -120,10 +121,7 @@ public:
             as_wanted = split_by(partition, splitter);
         }
         for (; next < queue.size(); next++) is_waiting[queue[next]] = false;
-        if (!as_wanted || this->wanted == Wanted::any || known == trace.size()) return as_wanted;
-        trace.resize(known);  // it begins like the other one, and is less
-        this->wanted = Wanted::any;
-        return wanted == Wanted::at_most;
+        return as_wanted;
     }
 
     // Whether the last trace was a new one.

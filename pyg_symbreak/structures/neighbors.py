@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms
+from ase.geometry import minkowski_reduce
 from vesin import NeighborList as VesinNeighborList
 
 __all__ = ["neighbor_pairs"]
@@ -12,6 +13,8 @@ MAX_NEIGHBORS = 20_000
 """More neighbours of an atom than this are a wrong unit: at common densities a cutoff of 40 Å."""
 MAX_IMAGES = 1000
 """More images of the cell in one direction than this are those of a cell without volume."""
+FEW_IMAGES = 1000
+"""Where more images of the cell than this lie within reach, those of the shortest vectors may be fewer."""
 MIN_BINS = 1000
 """Up to so many bins, and eight for each atom, space is searched by; going through empty ones takes the time."""
 MAX_BINS = 100_000
@@ -46,6 +49,7 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
     positions = atoms.positions - atoms.positions[:1]
     if not atoms.pbc.any():
         reach = min(reach, 1.0 + 2 * float(np.ptp(positions, axis=0).sum()))  # no two atoms are farther apart
+    given, box = box, _shortest(box, atoms.pbc, reach)
     places = np.linalg.solve(box.T, positions.T).T
     home = np.where(atoms.pbc, np.floor(places), 0).astype(np.int64)
     positions = positions - home @ box
@@ -54,6 +58,7 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
         raise ValueError(
             f"the cell {box[atoms.pbc].tolist()} is too flat: within {reach:g} Å lie too many of its images"
         )
+    short = box.copy()
     for k in np.flatnonzero(~atoms.pbc):  # where it is empty the box is no longer than it must be
         positions = positions - _excess(places[:, k], 2 * reach)[:, None] * box[k]
     # Vacuum between images that do not count, as the search itself takes some skewed slabs for vast boxes.
@@ -70,8 +75,15 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
     i, j = i[near].astype(np.int64), j[near].astype(np.int64)
     # As the atoms were moved home by whole vectors, so the images are counted from where they were.
     shift = shift[near].astype(np.int64) + home[i] - home[j]
+    shift = shift @ np.rint(short @ np.linalg.inv(given)).astype(np.int64)
     order = np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], j, i))
     return i[order], j[order], shift[order]
+
+
+def _shortest(box: np.ndarray, pbc: np.ndarray, reach: float) -> np.ndarray:
+    """The periodic vectors of a box, of a skewed one the shortest ones: a thin box is thin in one direction only."""
+    images = 2 * np.ceil(reach * np.linalg.norm(np.linalg.inv(box), axis=0)) + 1
+    return box if images[pbc].prod() <= FEW_IMAGES else minkowski_reduce(box, pbc)[0]
 
 
 def _excess(places: np.ndarray, widest: float) -> np.ndarray:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
+from ase.geometry import minkowski_reduce
 from ase.neighborlist import neighbor_list
 from torch_geometric.data import Batch, Data, HeteroData
 
@@ -243,9 +244,12 @@ def test_few_atoms_in_long_thin_boxes():
 
 
 def test_cells_that_are_nearly_flat_and_places_that_overflow():
-    flat = [[1, 0, 0], [58807.155, 14328.359, 41098.126], [-6.20068, -1.51026, -4.33353]]
-    with pytest.raises(ValueError, match=r"Å"):
-        check_structure(Atoms("H2", [[0, 0, 0], [30, 10, 20]], cell=flat, pbc=[False, True, True]))
+    cell = np.array([[1, 0, 0], [58807.155, 14328.359, 41098.126], [-6.20068, -1.51026, -4.33353]])
+    skewed = Atoms("H2", [[0, 0, 0], [30, 10, 20]], cell=cell, pbc=[False, True, True])
+    check_structure(skewed)  # the shortest vectors of its lattice are sound
+    assert np.linalg.norm(minkowski_reduce(cell, skewed.pbc)[0][1:], axis=1).min() > 5
+    with pytest.raises(ValueError, match="Å thin"):
+        detect_symmetry(skewed)
     assert len(neighbor_pairs(Atoms("H", [[0.2, 1.4, 1e308]]), 3.0)[0]) == 0
 
 
@@ -296,3 +300,22 @@ def test_the_primitive_basis_does_not_depend_on_whole_vectors_in_translations():
     away = np.random.default_rng(0).integers(-(10**7), 10**7, (4, 3))
     basis = primitive_operations(cell, identities, (shifts + away) @ cell)[0]
     np.testing.assert_allclose(basis, np.diag([1.5, 2, 5]), atol=1e-9)
+
+
+@pytest.mark.parametrize("pbc", [(1, 1, 1), (1, 1, 0), (0, 1, 1)])
+def test_skewed_cells_have_the_neighbours_of_short_ones(pbc):
+    """Three vectors in nearly one plane: so many images are near along each of them that the search did not end."""
+    short = np.array([[0.18, 0.06, 0.14], [-0.15, -0.24, 0.28], [-0.24, 0.34, 0.10]]) * 4
+    upper, lower = np.array([[1, 37, -12], [0, 1, 41], [0, 0, 1]]), np.array([[1, 0, 0], [-15, 1, 0], [9, 25, 1]])
+    both = np.outer(pbc, pbc) | np.eye(3, dtype=int)
+    change = (upper * both) @ (lower * both)
+    atoms = Atoms("H3He", RNG.random((4, 3)) @ short, cell=short, pbc=pbc)
+    skewed = Atoms("H3He", atoms.positions, cell=change @ short, pbc=pbc)
+    found = []
+    for x in (atoms, skewed):
+        i, j, shift = neighbor_pairs(x, 1.3)
+        vectors = x.positions[j] - x.positions[i] + shift @ x.cell.array
+        assert (np.linalg.norm(vectors, axis=1) < 1.3).all()
+        found.append(sorted(zip(i.tolist(), j.tolist(), *vectors.T.round(6).tolist(), strict=True)))
+    assert len(found[0]) > 20
+    np.testing.assert_allclose(np.array(found[0]), np.array(found[1]), atol=1e-5)
