@@ -5,8 +5,8 @@
 Each mutant is one change in one module: a comparison, the sign or size of a constant, an arithmetic operator, a product
 turned round, min for max, all for any, and for or, a condition negated, a statement dropped. The tests run on it in a
 copy of the repository, in a process of its own with a limit of time: forked from one that has imported the libraries
-below, and only the tests that enter the function of the change, the quickest first (a first run lists which those
-are). What is not noticed is either a gap in the tests or a change that changes nothing (a speed-up, a tolerance far
+below, and first the doctests of the module, then the files of tests that name something it defines, the short ones
+first. What is not noticed is either a gap in the tests or a change that changes nothing (a speed-up, a tolerance far
 from every input): which of the two has to be read.
 
 Results go to --out as they come: module, line, kind of change, the line before and after, result ("noticed",
@@ -15,11 +15,11 @@ Results go to --out as they come: module, line, kind of change, the line before 
 
 import argparse
 import ast
+import compileall
 import contextlib
 import importlib
 import json
 import os
-import pickle
 import random
 import re
 import shutil
@@ -169,45 +169,7 @@ def libraries() -> Iterator[str]:
                 yield node.module
 
 
-class Recorder:
-    """What each test enters: pairs of a file and the line where a function begins."""
-
-    def __init__(self, package: Path):
-        self.package = str(package)
-        self.entered: dict[str, set[tuple[str, int]]] = {}
-        self.seconds: dict[str, float] = {}
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        """Run a test and note what it enters."""
-        entered = self.entered[item.nodeid] = set()
-
-        def trace(frame: Any, event: str, argument: Any) -> None:
-            code = frame.f_code
-            if code.co_filename.startswith(self.package):
-                entered.add((code.co_filename[len(self.package) + 1 :], code.co_firstlineno))
-
-        start = time.perf_counter()
-        sys.settrace(trace)
-        try:
-            return (yield)
-        finally:
-            sys.settrace(None)
-            self.seconds[item.nodeid] = time.perf_counter() - start
-
-
-class Chosen:
-    """Runs these tests, in this order."""
-
-    def __init__(self, tests: list[str]):
-        self.place = {test: k for k, test in enumerate(tests)}
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Keep and sort."""
-        items[:] = sorted((x for x in items if x.nodeid in self.place), key=lambda x: self.place[x.nodeid])
-
-
-def run_tests(copied: Path, tests: list[str], seconds: float, plugin: Any) -> tuple[str, str | None, str]:
+def run_tests(copied: Path, tests: list[str], seconds: float) -> tuple[str, str | None, str]:
     """Result, the first test that failed, and what pytest printed."""
     with tempfile.TemporaryFile("w+") as out:
         child = os.fork()
@@ -217,13 +179,11 @@ def run_tests(copied: Path, tests: list[str], seconds: float, plugin: Any) -> tu
             os.dup2(out.fileno(), 2)
             os.chdir(copied)
             sys.path.insert(0, str(copied))
-            sys.dont_write_bytecode = not isinstance(plugin, Recorder)  # that of the unchanged files is used
+            sys.dont_write_bytecode = True
             code = 3
             try:
                 options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"]
-                code = pytest.main([*options, *tests], plugins=[plugin])
-                if isinstance(plugin, Recorder):
-                    (copied / "entered.pickle").write_bytes(pickle.dumps((plugin.entered, plugin.seconds)))
+                code = pytest.main([*options, *tests])
                 sys.stdout.flush()
             finally:
                 os._exit(code)
@@ -236,23 +196,17 @@ def run_tests(copied: Path, tests: list[str], seconds: float, plugin: Any) -> tu
             return "timeout", None, ""
         out.seek(0)
         printed = out.read()
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", printed, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", printed, re.MULTILINE)
     return ("unnoticed" if done[1] == 0 else "noticed"), failed and failed[1], printed
 
 
-def tests_of(line: int, module: Path, source: str, entered: dict, seconds: dict) -> list[str]:
-    """Tests that enter the innermost function around a line, the quickest first; all where it is in none."""
-    around = [
-        node for node in ast.walk(ast.parse(source))
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        and node.body[0].lineno <= line <= (node.end_lineno or 0)
-    ]  # fmt: skip
-    found = list(entered)
-    if around:
-        function = max(around, key=lambda node: node.lineno)
-        first = min([function.lineno, *(x.lineno for x in function.decorator_list)])
-        found = [test for test, places in entered.items() if (str(module), first) in places]
-    return sorted(found, key=seconds.__getitem__)
+def judges(module: Path, source: str, tests: list[str]) -> list[str]:
+    """Of files and folders of tests, those files that name what the module defines; all of them where there is none."""
+    nodes = [x for x in ast.parse(source).body if isinstance(x, (ast.FunctionDef, ast.ClassDef))]
+    names = re.compile(rf"\b({'|'.join([module.stem, *(x.name for x in nodes)])})\b")
+    files = {f for test in tests for f in ([ROOT / test] if test.endswith(".py") else (ROOT / test).rglob("test_*.py"))}
+    naming = sorted((f for f in files if names.search(f.read_text(encoding="utf-8"))), key=lambda f: f.stat().st_size)
+    return [str(module), *([str(f.relative_to(ROOT)) for f in naming] or tests)]
 
 
 def main() -> None:
@@ -261,7 +215,7 @@ def main() -> None:
     parser.add_argument("--tests", nargs="+", help="for pytest; default: the tests that mirror the modules")
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, help="limit for a mutant; default: 3 x its tests without it, and 60")
+    parser.add_argument("--seconds", type=float, default=900.0, help="limit for the tests of one mutant")
     parser.add_argument("--out", type=Path, default=Path("results/mutants.json"))
     options = parser.parse_args()
 
@@ -283,27 +237,20 @@ def main() -> None:
         copied = Path(folder) / "copy"
         skipped = shutil.ignore_patterns(".git", ".venv", "build", "dist", "results", "__pycache__", ".*_cache")
         shutil.copytree(ROOT, copied, ignore=skipped)
-        start = time.perf_counter()
-        result, failed, out = run_tests(copied, tests, 36000, Recorder(copied))
-        if result != "unnoticed":
-            raise SystemExit(f"{out}\nthe tests fail without any change: {failed}")
-        entered, seconds = pickle.loads((copied / "entered.pickle").read_bytes())
-        print(f"{time.perf_counter() - start:.0f} s for {len(entered)} tests without a change", flush=True)
+        compileall.compile_dir(copied / "pyg_symbreak", quiet=1)
         for number, (module, index) in enumerate(chosen):
             text, kind, line, before, after = mutate(sources[module], index)
-            judges = tests_of(line, module, sources[module], entered, seconds)
-            limit = options.seconds or 3 * sum(map(seconds.__getitem__, judges)) + 60
-            result, failed = "unnoticed", None
-            if judges:
-                (copied / module).write_text(text, encoding="utf-8")
-                files = list(dict.fromkeys(test.split("::")[0] for test in judges))
-                result, failed, _ = run_tests(copied, files, limit, Chosen(judges))
-                (copied / module).write_text(sources[module], encoding="utf-8")
+            (copied / module).write_text(text, encoding="utf-8")
+            result, failed, _ = run_tests(copied, judges(module, sources[module], tests), options.seconds)
+            (copied / module).write_text(sources[module], encoding="utf-8")
             row = {"module": str(module), "line": line, "kind": kind, "before": before, "after": after}
-            report["mutants"].append(row | {"result": result, "test": failed, "judges": len(judges)})
+            report["mutants"].append(row | {"result": result, "test": failed})
             report["counts"] = dict(Counter(x["result"] for x in report["mutants"]))
             options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             print(f"{number + 1:3} {result:9} {module}:{line} {kind}: {before}  ->  {after}", flush=True)
+        noticing = sorted({row["test"] for row in report["mutants"] if row["test"]})
+        if noticing and (result := run_tests(copied, noticing, 36000))[0] != "unnoticed":
+            raise SystemExit(f"{result[2]}\nof the tests that noticed some fail without any change")
     print(", ".join(f"{count} {result}" for result, count in report["counts"].items()), f"of {len(chosen)}")
 
 

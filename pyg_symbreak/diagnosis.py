@@ -194,12 +194,7 @@ def diagnose(
         else:
             vectors = _molecular_displacements(atoms, check_structure(y))
     else:
-        vectors = _numbers(y)
-        if vectors is None or vectors.shape != (len(atoms), 3) or not vectors.isfinite().all():
-            raise ValueError(
-                f"y must be a structure or a finite vector on each of the {len(atoms)} nodes, "
-                f"[{len(atoms)}, 3]; got {type(y).__name__ if vectors is None else list(vectors.shape)}"
-            )
+        vectors = _vectors(y, len(atoms))
     length = float(atoms.cell.lengths().max())
     keep, mask = _kept(symmetry, vectors, None if strain is None else strain * length, tolerance)
     lost = _lost_translations(symmetry, mask)
@@ -246,13 +241,16 @@ def kept_symmetry(
     return _kept(symmetry, vectors, strain, tolerance)[0]
 
 
-def _numbers(y: object) -> Tensor | None:
-    """What stands for an array as a real tensor, None where it does not."""
+def _vectors(y: object, count: int) -> Tensor:
+    """Real numbers [count, 3] of what stands for an array."""
     try:
-        vectors = torch.as_tensor(y).detach().cpu()
-        return None if vectors.is_complex() else vectors.to_dense().double()
+        vectors = torch.as_tensor(y).detach().cpu().to_dense()
+        if vectors.shape == (count, 3) and not vectors.is_complex() and vectors.isfinite().all():
+            return vectors.double()
+        got = f"{list(vectors.shape)} of {vectors.dtype}"
     except (RuntimeError, TypeError, ValueError):
-        return None
+        got = type(y).__name__
+    raise ValueError(f"y must be a structure or a finite vector on each of the {count} nodes, [{count}, 3]; got {got}")
 
 
 def _kept(
