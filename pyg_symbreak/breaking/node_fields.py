@@ -12,7 +12,6 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +23,15 @@ from scipy.linalg import null_space
 from torch import Tensor
 from torch_geometric.data import Data
 
-from pyg_symbreak.detect import Features, GraphSymmetry, Symmetry, SymmetrySubgroup
+from pyg_symbreak.detect import (
+    Features,
+    GraphSymmetry,
+    Symmetry,
+    SymmetrySubgroup,
+    WaveVectors,
+    point_order,
+    space_group_numbers,
+)
 from pyg_symbreak.groups import (
     FiniteGroup,
     PointGroup,
@@ -32,7 +39,6 @@ from pyg_symbreak.groups import (
     irreps_matrices,
     irreps_of,
     isotropy_subgroups,
-    joint_isotropy_subgroups,
 )
 from pyg_symbreak.structures import GLAZER, bare_atoms, find_octahedra, from_ase, match_atoms
 
@@ -404,9 +410,8 @@ def _lowest(spaces: list[_Space], kept: Subgroup, explicit: bool) -> _Space:
     """The first of the fields that can keep exactly K, those with one dimension of such fields before others."""
     fitting = []
     for space in spaces:
-        fixed = space.breaking(kept)
-        if len(fixed) and space.keeps_exactly(fixed, kept):
-            if len(fixed) == 1 or explicit:
+        if _keeps(space, kept):
+            if len(space.breaking(kept)) == 1 or explicit:
                 return space
             fitting.append(space)
     if fitting:
@@ -461,33 +466,96 @@ def _resolved(symmetry: Symmetry, atoms: Atoms, keep: Any, spaces: list[_Space])
 
 
 def _by_space_group(keep: str | int, spaces: list[_Space]) -> Subgroup:
-    """The largest class of subgroups with this space group that fields in one irrep, or in two, keep."""
-    wanted = keep.replace(" ", "") if isinstance(keep, str) else keep
-    for space in spaces:
-        group = space.group
-        kinds = [m for m in irreps_of(space.matrices) if np.abs(m.mean(0)).max() < FIXED]
-        singles = [[k for k, *_ in isotropy_subgroups(m, group)] for m in kinds]
-        pairs = [joint_isotropy_subgroups(a, b, group) for a, b in combinations(singles, 2)]
-        found: list[Subgroup] = []
-        known: set[Subgroup] = set()
-        for k in [*chain(*singles), *(joint[0] for pair in pairs for joint in pair)]:
-            if k not in known and wanted in (space.subgroup(k).space_group or ()):
-                known.update(group.conjugates(k))
-                found.append(k)
-        most = max(map(len, found), default=0)
-        largest = [k for k in found if len(k) == most]
-        if len(largest) == 1:
-            return largest[0]
-        if largest:
+    """The class of subgroups that a symbol means: of those with this space group the one that contains all others."""
+    head, _, letters = str(keep).replace(" ", "").partition("@")
+    symbol, _, domains = head.rpartition("/")
+    if not (symbol and domains.isdigit()):
+        symbol, domains = head, ""
+    number = space_group_numbers().get(symbol, int(symbol) if symbol.isdigit() else 0)
+    if not 1 <= number <= 230:
+        raise ValueError(f"keep={keep!r}: {symbol!r} is no space group; give a short symbol such as Pnma, or a number")
+    for several in _together(spaces):
+        space, group = several[0], several[0].group
+        named = [
+            (k, kind, _letters(kind))
+            for k in _classes(several, number)
+            for kind in [space.subgroup(k)]
+            if domains in ("", str(kind.index)) and letters in ("", _letters(kind))
+        ]
+        for k, *_ in named:
+            conjugates = [set(c) for c in group.conjugates(k)]
+            if all(any(set(other) <= c for c in conjugates) for other, *_ in named):
+                return k
+        if named:
+            choices = [f"{kind.space_group.symbol}/{kind.index}@{where}" for _, kind, where in named]
             raise ValueError(
-                f"keep={keep!r} is ambiguous: fields of {space.irreps} on these nodes keep {len(largest)} classes of "
-                f"such subgroups of {most} operations: {'; '.join(map(str, largest))}. Give one of these, or a "
-                "distortion or a distorted structure"
+                f"keep={keep!r} is ambiguous: {len(named)} classes of subgroups have this space group; they have "
+                f"{', '.join(sorted(set(choices)))} (space group/domains@k vectors of the new cell). Give one of these"
+                + (", or a distortion or a distorted structure" if len(set(choices)) < len(choices) else "")
             )
     raise ValueError(
         f"keep={keep!r}: no field of irreps {', '.join(sorted({s.irreps for s in spaces}))} on these nodes, in one or "
         "two irreps of the symmetry, keeps a subgroup of this space group in this cell"
     )
+
+
+def _together(spaces: list[_Space]) -> list[list[_Space]]:
+    """Scalars and vectors on the same nodes together, then each higher degree by itself."""
+    found: dict[tuple[int, bytes], list[_Space]] = {}
+    for space in spaces:
+        degree = max(1, *(ir.l for _, ir in o3.Irreps(space.irreps)))
+        found.setdefault((degree, space.nodes.tobytes()), []).append(space)
+    return list(found.values())
+
+
+def _letters(kept: SymmetrySubgroup) -> str:
+    """Letters of the k vectors of waves that the translations of K leave as they are, without Γ."""
+    if len(kept.symmetry.lattice) < 3:
+        return ""
+    symmetry = kept.symmetry
+    waves = WaveVectors(symmetry.lattice, symmetry.rotations.numpy(), symmetry.translations.numpy())
+    return "".join(waves.folded(kept.operations))
+
+
+def _classes(spaces: list[_Space], number: int) -> list[Subgroup]:
+    """Subgroups with a space group, up to conjugacy, that fields in one irrep or in two keep, and exactly they."""
+    space, group = spaces[0], spaces[0].group
+    characters: list[np.ndarray] = []
+    members: list[np.ndarray] = []  # one row for each isotropy subgroup of an irrep, up to conjugacy
+    for matrices in (m for s in spaces for m in irreps_of(s.matrices)):
+        character = np.trace(matrices, axis1=1, axis2=2)
+        if character.mean() < FIXED and all(np.abs(known - character).max() > 1e-4 for known in characters):
+            characters.append(character)
+            members += [np.isin(np.arange(group.order), k) for k, *_ in isotropy_subgroups(matrices, group)]
+    conjugates = _distinct(np.concatenate([row[group.conjugation] for row in members]))
+    pure = space.symmetry.elements.numpy()[np.arange(group.order) % int(space.symmetry.order)] == 0
+    known: set[Subgroup] = set()
+    found = []
+    for row in _distinct(np.array(members)):
+        common = conjugates & row
+        common = common[common.sum(1) == point_order(number) * common[:, pure].sum(1)]  # as many rotations
+        for one in _distinct(common):
+            k = tuple(np.flatnonzero(one).tolist())
+            if k in known:
+                continue
+            known.update(group.conjugates(k))
+            kind = space.subgroup(k).space_group
+            if kind is not None and kind.number == number and any(_keeps(s, k) for s in spaces):
+                found.append(k)
+    return sorted(found, key=len, reverse=True)
+
+
+def _distinct(rows: np.ndarray) -> np.ndarray:
+    """The distinct ones among bool rows [n, m]."""
+    packed = np.packbits(rows, axis=1)
+    first = {row.tobytes(): n for n, row in enumerate(packed)}
+    return rows[list(first.values())]
+
+
+def _keeps(space: _Space, kept: Subgroup) -> bool:
+    """Whether some field of the space keeps exactly K."""
+    fixed = space.breaking(kept)
+    return len(fixed) > 0 and space.keeps_exactly(fixed, kept)
 
 
 # ---------------------------------------------------------------------- which direction

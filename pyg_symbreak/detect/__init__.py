@@ -15,6 +15,7 @@ from pyg_symbreak.detect.subgroup import (
     SymmetrySubgroup,
     identify_space_group,
     integer_rotations,
+    point_order,
     primitive_operations,
     space_group_numbers,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "integer_rotations",
     "number_rows",
     "operations_group",
+    "point_order",
     "primitive_operations",
     "require_features",
     "space_group_numbers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 import moyopy
@@ -70,6 +71,16 @@ class WaveVectors:
             found.append(left[inside])
             left = left[~inside]
         return sorted(found, key=lambda star: np.linalg.norm((star + 0.499) % 1 - 0.499, axis=1).min().round(6))
+
+    def folded(self, operations: Sequence[int]) -> list[str]:
+        """Letters of the k vectors, without Γ, of waves that the translations among some operations leave as they are.
+
+        Those without a letter are k.
+        """
+        rows = np.isin(self._pure, operations)
+        left = self.vectors[np.abs(self._characters[rows] - 1).max(0) < 1e-4]
+        stars = [star for star in self.stars() if star.any() and (star[:, None] == left).all(2).any()]
+        return list(dict.fromkeys(self.named(star)[0] or "k" for star in stars))
 
     def star(self, character: np.ndarray) -> np.ndarray:
         """The k vectors [m, 3] in an irrep, from its character at all operations."""

@@ -106,6 +106,26 @@ def test_by_space_group(symmetry):
     assert breaking_set(symmetry, keep="Fm-3m", nodes="Ti", irreps="0e").size == 2
 
 
+def test_a_space_group_of_several_classes_is_ambiguous(symmetry):
+    """Pnma of the tilts a+b-b-, and one with twice the domains; layers of charge along [001] and along [110]."""
+    with pytest.raises(ValueError, match=r"2 classes .* Pnma/24@XMR, Pnma/48@XMR \(space group/domains"):
+        breaking_set(symmetry, keep="Pnma", nodes="Ti", irreps="1e")
+    k = breaking_set(symmetry, keep="Pnma/24", nodes="Ti", irreps="1e").stabilizer
+    tilt = symmetry.stabilizer(find_octahedra(CUBIC).field("a+b-b-"), "1e")
+    assert tilt.operations in symmetry.abstract.conjugates(k.operations)
+    with pytest.raises(ValueError, match=r"P4/mmm/6@M, P4/mmm/6@X"):
+        breaking_set(symmetry, keep="P4/mmm", nodes="Ti", irreps="0e")
+    index = np.rint(CUBIC.positions / 3.905).astype(int)
+    for wave, letter in (((0, 0, 1), "X"), ((1, 1, 0), "M")):
+        layers = (-1.0) ** (index @ wave) * (CUBIC.numbers == 22)
+        b = breaking_set(symmetry, keep=f"123/6@{letter}", nodes="Ti", irreps="0e")
+        assert float((b.objects[:, :, 0] - torch.from_numpy(layers)).abs().amax(1).min()) < 1e-8
+    with pytest.raises(ValueError, match="'Pnna7' is no space group"):
+        breaking_set(symmetry, keep="Pnna7", nodes="Ti", irreps="0e")
+    with pytest.raises(ValueError, match="no field"):
+        breaking_set(symmetry, keep="R-3c/9", nodes="Ti", irreps="1e")
+
+
 def test_chosen_by_itself(symmetry):
     full = breaking_set(symmetry)
     assert (full.size, str(full.irreps), full.ideal, int(full.nodes.sum())) == (384, "1x0e", True, 24)
@@ -234,7 +254,7 @@ def test_domains_do_not_depend_on_the_supercell(size, hidden):
 def test_dimers_of_rutile(size, domains, hidden):
     """The M1 phase of VO2: pairs along c on one chain, across it on the other; R = (0, 1/2, 1/2)."""
     s = detect_symmetry(RUTILE.repeat(size))
-    b = breaking_set(s, keep="P2_1/c", nodes="V", irreps="1o")
+    b = breaking_set(s, keep=f"P2_1/c/{domains}", nodes="V", irreps="1o")
     assert (b.stabilizer.space_group.number, b.size, s.hidden_domains) == (14, domains, hidden)
 
 
