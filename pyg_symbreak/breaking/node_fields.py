@@ -487,7 +487,8 @@ def _by_space_group(keep: str | int, spaces: list[_Space]) -> Subgroup:
             if all(any(set(other) <= c for c in conjugates) for other, *_ in named):
                 return k
         if named:
-            choices = [f"{kind.space_group.symbol}/{kind.index}@{where}" for _, kind, where in named]
+            name = next(known for known, n in space_group_numbers().items() if n == number)
+            choices = [f"{name}/{kind.index}@{where}" for _, kind, where in named]
             raise ValueError(
                 f"keep={keep!r} is ambiguous: {len(named)} classes of subgroups have this space group; they have "
                 f"{', '.join(sorted(set(choices)))} (space group/domains@k vectors of the new cell). Give one of these"
