@@ -8,6 +8,8 @@ The way of a structure through the packages:
     What a symmetry is: point groups of O(3), finite groups, Lie groups, representations.
 :mod:`~pyg_symbreak.detect`
     Which symmetry a molecule, a crystal, a slab or a graph has.
+:mod:`~pyg_symbreak.relation`
+    How a parent becomes its child, given in any cells: supercell, origin, atoms, by what symmetry they share.
 :mod:`~pyg_symbreak.breaking`
     Sets of symmetry breaking objects, and the other ways to break symmetry.
 :mod:`~pyg_symbreak.distort`

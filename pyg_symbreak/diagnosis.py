@@ -17,7 +17,8 @@ from pyg_symbreak.breaking import BreakingSet, breaking_set, largest_group
 from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.losses import curie_residual
-from pyg_symbreak.structures import check_structure, match_atoms
+from pyg_symbreak.relation import match_structures
+from pyg_symbreak.structures import MAX_STRAIN, check_structure, match_atoms
 
 __all__ = ["Diagnosis", "diagnose", "kept_symmetry"]
 
@@ -52,6 +53,8 @@ class Diagnosis:
         ``explanation``.
     explanation : str
         Why the set is ideal, or why not, or why there is none.
+    alternatives : tuple of float
+        Of two crystals: sums of squared displacements, Å², of other assignments of the atoms that keep as much.
     """
 
     symmetry: Symmetry
@@ -65,6 +68,7 @@ class Diagnosis:
     lost_translations: int
     breaking: BreakingSet | None
     explanation: str
+    alternatives: tuple[float, ...] = ()
 
     @property
     def representable(self) -> bool:
@@ -98,6 +102,7 @@ class Diagnosis:
                 "strain_sum_of_squares": self.strain_residual,
             },
             "lost_translations": self.lost_translations,
+            "alternatives": list(self.alternatives),
             "breaking_set": None if self.breaking is None else describe_set(self.breaking),
             "explanation": self.explanation,
         }
@@ -108,6 +113,13 @@ class Diagnosis:
             f"Input    {_named(group)}{_space_group(self.symmetry)}, {self.symmetry.num_nodes} atoms",
             f"Target   keeps {_named(self.keep, self.label)} of it",
         ]
+        if self.alternatives:
+            total = float(self.vectors.square().sum())
+            others = ", ".join(f"{cost:.4g}" for cost in self.alternatives)
+            lines.append(
+                f"         by displacements whose squares sum to {total:.4g} Å²; other assignments of the atoms"
+            )
+            lines.append(f"         keep as much, with sums of {others} Å²")
         if self.representable:
             lines.append("An equivariant network can represent this pair; no symmetry has to be broken.")
             return "\n".join(lines)
@@ -138,6 +150,7 @@ def diagnose(
     y: Data | Atoms | Tensor | np.ndarray,
     symprec: float | Literal["auto"] = 1e-3,
     tolerance: float | None = None,
+    max_strain: float = MAX_STRAIN,
 ) -> Diagnosis:
     """Compare the symmetry of an input with that of its target.
 
@@ -155,6 +168,9 @@ def diagnose(
     tolerance : float, optional
         An operation is kept if it changes no vector of the target by more than this, in its unit (and, in a crystal,
         no lattice vector, in Å). Default: that of the detection.
+    max_strain : float
+        Two crystals whose cells differ by stretches farther from 1 are refused: the transition is reconstructive, or
+        they are not in the same setting, to which :func:`~pyg_symbreak.relation.relate_structures` brings them.
 
     Returns
     -------
@@ -186,11 +202,11 @@ def diagnose(
     symmetry = detect_symmetry(x, symprec)
     assert isinstance(symmetry, Symmetry)
     tolerance = symmetry.symprec if tolerance is None else tolerance
-    strain = None
+    strain, alternatives = None, ()
     if isinstance(y, (Data, Atoms)):
         if atoms.pbc.any():
-            match = match_atoms(atoms, y)
-            vectors, strain = match.displacements, match.strain
+            match = match_structures(atoms, y, symmetry.symprec, max_strain)
+            vectors, strain, alternatives = match.displacements, match.strain, match.alternatives
         else:
             vectors = _molecular_displacements(atoms, check_structure(y))
     else:
@@ -211,6 +227,7 @@ def diagnose(
         lost_translations=lost,
         breaking=breaking,
         explanation=explanation,
+        alternatives=alternatives,
     )
 
 

@@ -15,8 +15,9 @@ import pyg_symbreak
 
 ROOT = Path(pyg_symbreak.__file__).parent
 FLOORS = [
-    *("_native", "groups", "ops", "files", "structures", "detect", "breaking", "distort", "transforms", "preprocess"),
-    *("nn", "losses", "diagnosis", "dynamics", "flows", "datasets", "plot", "testing", "discover", "training", "cli"),
+    *("_native", "groups", "ops", "files", "structures", "detect", "relation", "breaking", "distort", "transforms"),
+    *("preprocess", "nn", "losses", "diagnosis", "dynamics", "flows", "datasets", "plot", "testing", "discover"),
+    *("training", "cli"),
 ]
 """From the ground up: each imports those before it."""
 UPWARDS = {("files", "structures")}

@@ -40,7 +40,8 @@ from pyg_symbreak.groups import (
     irreps_of,
     isotropy_subgroups,
 )
-from pyg_symbreak.structures import GLAZER, bare_atoms, find_octahedra, from_ase, match_atoms
+from pyg_symbreak.relation import match_structures
+from pyg_symbreak.structures import GLAZER, bare_atoms, find_octahedra, from_ase
 
 from .canonical.kernel import inversion_kernel
 from .canonical.ranks import rank_table
@@ -447,7 +448,7 @@ def _resolved(symmetry: Symmetry, atoms: Atoms, keep: Any, spaces: list[_Space])
             raise ValueError(
                 "keep: a distorted structure must have the same atoms in the same cell as the symmetric one"
             )
-        match = match_atoms(atoms, child)
+        match = match_structures(atoms, child, symmetry.symprec)
         moved = match.displacements.numpy()
         keep = symmetry.stabilizer(moved - moved.mean(0), "1o")
     signs = getattr(keep, "signs", None)

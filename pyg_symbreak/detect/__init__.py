@@ -13,6 +13,7 @@ from pyg_symbreak.detect.normalizer import Normalizer
 from pyg_symbreak.detect.subgroup import (
     SpaceGroup,
     SymmetrySubgroup,
+    hermite_form,
     identify_space_group,
     integer_rotations,
     point_order,
@@ -39,6 +40,7 @@ __all__ = [
     "detect_symmetries",
     "detect_symmetry",
     "feature",
+    "hermite_form",
     "identify_space_group",
     "integer_rotations",
     "number_rows",

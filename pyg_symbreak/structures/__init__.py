@@ -17,15 +17,28 @@ from pyg_symbreak.files import read_structure
 from .checks import LONGEST, MIN_DISTANCE, check_structure, check_values, refuse_coincidence
 from .conversion import StructureArrays, array_of, bare_atoms, from_ase, occupancy_kinds, structure_arrays, to_ase
 from .mark import mark_of, require_own_object
-from .matching import Match, apply_distortion, irreps_to_strain, match_atoms, strain_to_irreps
+from .matching import (
+    MAX_STRAIN,
+    Match,
+    NearestImages,
+    apply_distortion,
+    irreps_to_strain,
+    match_atoms,
+    match_of,
+    nearest_assignment,
+    polar,
+    strain_to_irreps,
+)
 from .neighbors import neighbor_pairs
 from .tilts import GLAZER, Octahedra, Tilts, find_octahedra, parse_glazer
 
 __all__ = [
     "GLAZER",
     "LONGEST",
+    "MAX_STRAIN",
     "MIN_DISTANCE",
     "Match",
+    "NearestImages",
     "Octahedra",
     "StructureArrays",
     "Tilts",
@@ -39,9 +52,12 @@ __all__ = [
     "irreps_to_strain",
     "mark_of",
     "match_atoms",
+    "match_of",
+    "nearest_assignment",
     "neighbor_pairs",
     "occupancy_kinds",
     "parse_glazer",
+    "polar",
     "read_structure",
     "refuse_coincidence",
     "require_own_object",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 from ase import Atoms
-from ase.geometry import find_mic
+from ase.geometry import minkowski_reduce
 from e3nn import o3
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -16,7 +17,18 @@ from torch_geometric.data import Data
 
 from .checks import check_structure
 
-__all__ = ["Match", "apply_distortion", "irreps_to_strain", "match_atoms", "strain_to_irreps"]
+__all__ = [
+    "MAX_STRAIN",
+    "Match",
+    "NearestImages",
+    "apply_distortion",
+    "irreps_to_strain",
+    "match_atoms",
+    "match_of",
+    "nearest_assignment",
+    "polar",
+    "strain_to_irreps",
+]
 
 MAX_STRAIN = 0.3
 """A larger strain means that two cells are not in the same setting."""
@@ -49,6 +61,9 @@ class Match:
         frame.
     rotation : Tensor [3, 3]
         The rotation R; what is left of the distorted structure's orientation.
+    alternatives : tuple of float
+        Where more than the nearest atoms are looked at, as by :func:`~pyg_symbreak.relation.match_structures`: sums of
+        squared displacements, Å², of other assignments that keep as much symmetry and cost not much more.
     """
 
     permutation: Tensor
@@ -57,9 +72,10 @@ class Match:
     displacements: Tensor
     strain: Tensor
     rotation: Tensor
+    alternatives: tuple[float, ...] = ()
 
 
-def match_atoms(parent: Data | Atoms, distorted: Data | Atoms) -> Match:
+def match_atoms(parent: Data | Atoms, distorted: Data | Atoms, max_strain: float = MAX_STRAIN) -> Match:
     """Match the atoms of a parent and a distorted structure, and find the distortion between them.
 
     The displacements are the difference of fractional coordinates times the parent's cell, so neither a
@@ -77,6 +93,9 @@ def match_atoms(parent: Data | Atoms, distorted: Data | Atoms) -> Match:
     parent, distorted : Data or ase.Atoms
         Two crystals in the same setting: cell vector ``k`` of one becomes cell vector ``k`` of the other. Or
         two molecules in one orientation: they have no strain.
+    max_strain : float
+        Cells that differ by stretches farther from 1 are refused. A stretch of 1.3 and more is no small distortion:
+        such a transition is reconstructive, and which cell vector is which is a guess.
 
     Returns
     -------
@@ -86,13 +105,14 @@ def match_atoms(parent: Data | Atoms, distorted: Data | Atoms) -> Match:
     ------
     ValueError
         If the structures differ in composition or periodicity, are periodic in some directions only, or if
-        the cells are not in the same setting (opposite handedness, or a strain above 0.3).
+        the cells are not in the same setting (opposite handedness, or a strain above ``max_strain``).
     """
     a, b = check_structure(parent), check_structure(distorted)
     if sorted(a.numbers) != sorted(b.numbers):
         raise ValueError(
             f"the parent is {a.symbols.formula:metal}, the distorted structure {b.symbols.formula:metal}: "
-            "both need the same atoms; bring them to the same cell first"
+            "both need the same atoms; bring them to the same cell first, "
+            "pyg_symbreak.relation.relate_structures does it"
         )
     if a.pbc.any() != a.pbc.all() or (a.pbc != b.pbc).any():
         raise ValueError(
@@ -105,7 +125,7 @@ def match_atoms(parent: Data | Atoms, distorted: Data | Atoms) -> Match:
             a.get_scaled_positions(wrap=False),
             b.get_scaled_positions(wrap=False),
         )
-        stretch, rotation = _polar(cell, b.cell.array)
+        stretch, rotation = polar(cell, b.cell.array, max_strain)
     else:
         cell, frac_a, frac_b = np.eye(3), a.positions, b.positions
         stretch = rotation = np.eye(3)
@@ -114,15 +134,28 @@ def match_atoms(parent: Data | Atoms, distorted: Data | Atoms) -> Match:
     rarest = numbers[np.argmin(counts)]
     first = np.flatnonzero(a.numbers == rarest)[0]
     starts = frac_b[b.numbers == rarest] - frac_a[first]
-    lengths = find_mic(starts @ cell, cell, a.pbc)[1]
+    images = NearestImages(cell, a.pbc)
+    lengths = np.linalg.norm(images.nearest(starts)[0], axis=1)
     best = None
     for start in starts[np.argsort(lengths.round(6), kind="stable")]:  # the smallest shift first: it wins ties
-        found = _assign(a.numbers, b.numbers, frac_a, frac_b, start, cell, a.pbc)
+        found = nearest_assignment(a.numbers, b.numbers, frac_a, frac_b, start, images)
         if best is None or found[0] < best[0] - 1e-8:
             best = found
     assert best is not None
     _, permutation, shifts = best
-    difference = frac_b[permutation] + shifts - frac_a
+    return match_of(permutation, shifts, frac_b[permutation] + shifts - frac_a, cell, stretch, rotation)
+
+
+def match_of(
+    permutation: np.ndarray,
+    shifts: np.ndarray,
+    difference: np.ndarray,
+    cell: np.ndarray,
+    stretch: np.ndarray,
+    rotation: np.ndarray,
+    alternatives: tuple[float, ...] = (),
+) -> Match:
+    """The match in which fractional coordinates differ by ``difference`` [N, 3]."""
     origin = difference.mean(axis=0)
     return Match(
         permutation=torch.from_numpy(permutation),
@@ -131,43 +164,72 @@ def match_atoms(parent: Data | Atoms, distorted: Data | Atoms) -> Match:
         displacements=torch.from_numpy((difference - origin) @ cell),
         strain=torch.from_numpy(stretch - np.eye(3)),
         rotation=torch.from_numpy(rotation),
+        alternatives=alternatives,
     )
 
 
-def _polar(cell: np.ndarray, distorted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def polar(cell: np.ndarray, distorted: np.ndarray, max_strain: float = MAX_STRAIN) -> tuple[np.ndarray, np.ndarray]:
     """Right stretch U and rotation R of the deformation gradient F = R U between two cells (rows)."""
     gradient = np.linalg.solve(cell, distorted).T
     left, singular, right = np.linalg.svd(gradient)
     stretch, rotation = right.T * singular @ right, left @ right
     reflected = np.linalg.det(rotation) < 0
-    if reflected or np.abs(singular - 1).max() > MAX_STRAIN:
+    if reflected or np.abs(singular - 1).max() > max_strain:
         raise ValueError(
             f"the cells {cell.tolist()} and {distorted.tolist()} are not in the same setting: they differ by "
             f"the stretches {singular.round(3).tolist()}{' and a reflection' if reflected else ''}; "
-            "choose the distorted cell so that its vectors follow the parent's"
+            "choose cells whose vectors follow each other, as pyg_symbreak.relation.relate_structures does, or allow a "
+            "larger max_strain"
         )
     return (stretch + stretch.T) / 2, rotation
 
 
-def _assign(numbers_a, numbers_b, frac_a, frac_b, origin, cell, pbc):
+def nearest_assignment(
+    numbers_a: np.ndarray,
+    numbers_b: np.ndarray,
+    frac_a: np.ndarray,
+    frac_b: np.ndarray,
+    origin: np.ndarray,
+    images: NearestImages,
+) -> tuple[float, np.ndarray, np.ndarray]:
     """Alternate assignment and mean origin to the end: (sum of squares, permutation, shifts)."""
-    alike = numbers_a[:, None] == numbers_b[None]
+    species = [(np.flatnonzero(numbers_a == z), np.flatnonzero(numbers_b == z)) for z in np.unique(numbers_a)]
+    permutation, shifts = np.zeros(len(frac_a), dtype=np.int64), np.zeros((len(frac_a), 3), dtype=np.int64)
     previous = np.inf
     while True:
-        raw = (frac_b[None] - frac_a[:, None] - origin)[alike] @ cell
-        nearest, length = find_mic(raw, cell, pbc)
-        square = np.full(alike.shape, np.inf)
-        square[alike] = length**2
-        vectors = np.zeros((*alike.shape, 3))
-        vectors[alike] = np.linalg.solve(cell.T, (nearest - raw).T).T
-        rows, permutation = linear_sum_assignment(square)
-        shifts = vectors[rows, permutation].round().astype(np.int64)
+        for rows, columns in species:
+            vectors, whole = images.nearest(frac_b[None, columns] - frac_a[rows, None] - origin)
+            chosen = linear_sum_assignment(np.square(vectors).sum(-1))
+            permutation[rows], shifts[rows] = columns[chosen[1]], whole[chosen]
         difference = frac_b[permutation] + shifts - frac_a
         origin = difference.mean(axis=0)
-        total = np.square((difference - origin) @ cell).sum()
+        total = np.square((difference - origin) @ images.cell).sum()
         if total >= previous - 1e-10:
             return total, permutation, shifts
         previous = total
+
+
+class NearestImages:
+    """Shortest vectors modulo the lattice of a cell [3, 3] (rows, Å) along its periodic directions pbc [3]."""
+
+    def __init__(self, cell: np.ndarray, pbc: np.ndarray) -> None:
+        self.cell = cell
+        self.reduced = minkowski_reduce(cell, pbc)[0]
+        self.pbc = pbc
+        steps = np.array(list(product(*[(0, -1, 1) if periodic else (0,) for periodic in pbc])))
+        self.around = steps @ self.reduced
+        lengths = np.linalg.norm(self.reduced[pbc], axis=1)
+        self.safe = lengths.min() / 2 if len(lengths) else np.inf
+
+    def nearest(self, fractional: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The shortest vectors, Å, of differences [..., 3] along the cell, and the whole vectors added for them."""
+        raw = fractional @ self.cell
+        along = raw @ np.linalg.inv(self.reduced)
+        vectors = raw - np.where(self.pbc, np.round(along), 0) @ self.reduced
+        far = np.square(vectors).sum(-1) > self.safe**2
+        images = vectors[far][:, None] + self.around
+        vectors[far] = images[np.arange(len(images)), np.square(images).sum(-1).argmin(1)]
+        return vectors, ((vectors - raw) @ np.linalg.inv(self.cell)).round().astype(np.int64)
 
 
 def apply_distortion(parent: Data, displacements: Tensor, strain: Tensor | None = None) -> Data:
