@@ -293,6 +293,8 @@ def _symmetric(parent: _Crystal, child: _Crystal, common: np.ndarray, images: Ne
     numbers, counts = np.unique(parent.numbers, return_counts=True)
     rarest = numbers[counts.argmin()]
     apart = child.frac[child.numbers == rarest] - parent.frac[parent.numbers == rarest][0]
+    steps = np.array(list(product((0, -1, 1), repeat=3))) @ parent.basis
+    apart = (apart[:, None] + steps).reshape(-1, 3)  # of the vectors of a lattice, some go part of one along polar axes
     found: list[_Found] = []
     for origin in _origins(turns, shifts) @ parent.basis:
         kept = _kept_at(parent, child, common, origin)
