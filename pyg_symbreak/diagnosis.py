@@ -114,10 +114,10 @@ class Diagnosis:
             f"Target   keeps {_named(self.keep, self.label)} of it",
         ]
         if self.alternatives:
-            total = float(self.vectors.square().sum())
+            square = float(self.vectors.square().sum())
             others = ", ".join(f"{cost:.4g}" for cost in self.alternatives)
             lines.append(
-                f"         by displacements whose squares sum to {total:.4g} Å²; other assignments of the atoms"
+                f"         by displacements whose squares sum to {square:.4g} Å²; other assignments of the atoms"
             )
             lines.append(f"         keep as much, with sums of {others} Å²")
         if self.representable:
@@ -202,7 +202,8 @@ def diagnose(
     symmetry = detect_symmetry(x, symprec)
     assert isinstance(symmetry, Symmetry)
     tolerance = symmetry.symprec if tolerance is None else tolerance
-    strain, alternatives = None, ()
+    strain: Tensor | None = None
+    alternatives: tuple[float, ...] = ()
     if isinstance(y, (Data, Atoms)):
         if atoms.pbc.any():
             match = match_structures(atoms, y, symmetry.symprec, max_strain)
