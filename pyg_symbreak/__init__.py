@@ -42,6 +42,8 @@ The way of a structure through the packages:
     Which symmetry a function, a model or data have, and where a model breaks it.
 :mod:`~pyg_symbreak.cli`
     The command ``pyg-symbreak``.
+:mod:`~pyg_symbreak.selftest`
+    Whether an installation works: ``python -m pyg_symbreak.selftest``.
 
 Importing ``pyg_symbreak`` imports none of them.
 """

@@ -17,7 +17,7 @@ ROOT = Path(pyg_symbreak.__file__).parent
 FLOORS = [
     *("_native", "groups", "ops", "files", "structures", "detect", "relation", "breaking", "distort", "transforms"),
     *("preprocess", "nn", "losses", "diagnosis", "dynamics", "flows", "datasets", "plot", "testing", "discover"),
-    *("training", "cli"),
+    *("training", "selftest", "cli"),
 ]
 """From the ground up: each imports those before it."""
 UPWARDS = {("files", "structures")}
