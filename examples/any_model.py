@@ -2,10 +2,9 @@
 
 Take an electron out of methane or borane and the molecule distorts. No model that sees the neutral molecule alone can
 say how: its forces have all the symmetry of the molecule. AddSymmetryBreaking attaches an object to the molecule;
-BreakingEdgeInvariants turns it into scalars of the edges and nodes, which any model takes as edge and node features.
-Here they are added to SchNet's and ViSNet's expansion of the distances and embedding of the atoms, and are the features
-of GATv2Conv and TransformerConv. The four give an energy, and its negative gradient is the answer. The e3nn network
-takes the object itself as a feature of the nodes and answers with a vector on each. All in float64.
+WithBreaking turns it into scalars of the edges and nodes and puts them into SchNet, ViSNet, GATv2 and a transformer.
+The four give an energy, and its negative gradient is the answer. The e3nn network takes the object itself as a feature
+of the nodes and answers with a vector on each. All in float64.
 
 Each model is trained on one distortion of each molecule, without and with the object, and then asked with all objects.
 
@@ -24,10 +23,10 @@ from _shared import Run, console, table
 from e3nn.nn.models.gate_points_2102 import Network
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
-from torch_geometric.nn import GAT, SchNet, TransformerConv, ViSNet, global_add_pool
-from torch_geometric.utils import add_self_loops, scatter
+from torch_geometric.nn import GAT, SchNet, TransformerConv, ViSNet
+from torch_geometric.utils import scatter
 
-from pyg_symbreak.nn import BreakingEdgeInvariants
+from pyg_symbreak.nn import WithBreaking
 from pyg_symbreak.training import Config, Pair, Pairs, fit, load_pairs
 
 MOLECULES = ("CH4+", "BH3+", "C3H6+")
@@ -37,118 +36,77 @@ CUTOFF, WIDTH = 4.0, 32
 # ------------------------------------------------------------------ models that know no irreps
 
 
-class PlusScalars(nn.Module):
-    """What a module of the model makes of its input, plus a linear map of scalars."""
-
-    def __init__(self, module: nn.Module, dim: int, width: int) -> None:
-        super().__init__()
-        self.module, self.linear = module, nn.Linear(dim, width, bias=False)
-        self.scalars = torch.empty(0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Add the scalars that were put in place before."""
-        return self.module(x) + self.linear(self.scalars)
-
-
-class GivenEdges(nn.Module):
-    """In the place of a model's own search for neighbours: the edges of the data."""
-
-    edges: tuple[Tensor, ...]
-
-    def forward(self, pos: Tensor, batch: Tensor) -> tuple[Tensor, ...]:
-        """Return the edges that were put in place before."""
-        return self.edges
-
-
-class EnergyModel(nn.Module):
+class Forces(nn.Module):
     """The negative gradient of an energy of positions and object."""
 
-    def __init__(self, irreps: str) -> None:
+    def __init__(self, energy: nn.Module) -> None:
         super().__init__()
-        self.invariants = BreakingEdgeInvariants(irreps, object_degree=2)
+        self.energy = energy
 
     def forward(self, data: Data) -> Tensor:
         """Vectors [N, 3]."""
         data = copy.copy(data)
         data.pos = data.pos.detach().requires_grad_()
-        energy = self.energy(data, *self.invariants(data))
+        out = self.energy(data)
+        energy = out[0] if isinstance(out, tuple) else out
         return -torch.autograd.grad(energy.sum(), data.pos, create_graph=True)[0]
 
 
-class BreakingSchNet(EnergyModel):
-    """SchNet whose filters see the edge scalars beside the distances, and whose atoms the node scalars."""
+class LinearReadout(nn.Module):
+    """In the place of ViSNet's, which takes lengths of vectors that vanish by symmetry: no second derivative there."""
 
-    def __init__(self, irreps: str) -> None:
-        super().__init__(irreps)
-        self.graph = GivenEdges()
-        self.model = SchNet(WIDTH, WIDTH, 2, 20, CUTOFF, interaction_graph=self.graph)
-        self.model.distance_expansion = PlusScalars(self.model.distance_expansion, self.invariants.dim_edge, 20)
-        self.model.embedding = PlusScalars(self.model.embedding, self.invariants.dim_node, WIDTH)
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(WIDTH, 1)
 
-    def energy(self, data: Data, edge: Tensor, node: Tensor) -> Tensor:
-        """Energies [B, 1]."""
-        self.graph.edges = data.edge_index, edge[:, 0]  # the first edge scalar is the length
-        self.model.distance_expansion.scalars, self.model.embedding.scalars = edge, node
-        return self.model(data.z, data.pos, data.batch)
+    def pre_reduce(self, x: Tensor, v: Tensor) -> Tensor:
+        """Energies of the atoms [N, 1]."""
+        return self.linear(x)
 
 
-class BreakingViSNet(EnergyModel):
-    """ViSNet with the scalars in the same two places; of the edges that it adds from each atom to itself they are 0.
+class Transformer(nn.Module):
+    """Two layers of TransformerConv."""
 
-    Its own readout takes lengths of vectors that vanish by symmetry, where they have no second derivative; a linear
-    one of its scalars takes its place.
-    """
+    in_channels = WIDTH
 
-    def __init__(self, irreps: str) -> None:
-        super().__init__(irreps)
-        visnet = ViSNet(lmax=2, num_heads=4, num_layers=2, hidden_channels=WIDTH, num_rbf=20, cutoff=CUTOFF)
-        block = self.model = visnet.representation_model
-        block.distance = self.graph = GivenEdges()
-        block.distance_expansion = PlusScalars(block.distance_expansion, self.invariants.dim_edge, 20)
-        block.embedding = PlusScalars(block.embedding, self.invariants.dim_node, WIDTH)
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = TransformerConv(WIDTH, WIDTH // 4, heads=4, edge_dim=8)
+        self.second = TransformerConv(WIDTH, WIDTH // 4, heads=4, edge_dim=8)
         self.last = nn.Linear(WIDTH, 1)
 
-    def energy(self, data: Data, edge: Tensor, node: Tensor) -> Tensor:
-        """Energies [B, 1]."""
-        edge_index, edge = add_self_loops(data.edge_index, edge, 0.0, data.num_nodes)
-        self.graph.edges = edge_index, edge[:, 0], data.pos[edge_index[0]] - data.pos[edge_index[1]]
-        self.model.distance_expansion.scalars, self.model.embedding.scalars = edge, node
-        x, _ = self.model(data.z, data.pos, data.batch)
-        return global_add_pool(self.last(x), data.batch)
-
-
-class BreakingGAT(EnergyModel):
-    """Layers of GATv2Conv with the scalars as edge_attr and node features."""
-
-    def __init__(self, irreps: str) -> None:
-        super().__init__(irreps)
-        self.atoms = nn.Embedding(100, WIDTH)
-        dims = self.invariants.dim_edge, self.invariants.dim_node + WIDTH
-        self.model = GAT(dims[1], WIDTH, 2, 1, v2=True, heads=4, edge_dim=dims[0], act="silu", concat=True)
-
-    def energy(self, data: Data, edge: Tensor, node: Tensor) -> Tensor:
-        """Energies [B, 1]."""
-        x = torch.cat([self.atoms(data.z), node], dim=1)
-        return global_add_pool(self.model(x, data.edge_index, edge_attr=edge), data.batch)
-
-
-class BreakingTransformer(EnergyModel):
-    """Two layers of TransformerConv with the scalars as edge_attr and node features."""
-
-    def __init__(self, irreps: str) -> None:
-        super().__init__(irreps)
-        self.atoms = nn.Embedding(100, WIDTH)
-        dims = self.invariants.dim_edge, self.invariants.dim_node + WIDTH
-        self.first = TransformerConv(dims[1], WIDTH // 4, heads=4, edge_dim=dims[0])
-        self.second = TransformerConv(WIDTH, WIDTH // 4, heads=4, edge_dim=dims[0])
-        self.last = nn.Linear(WIDTH, 1)
-
-    def energy(self, data: Data, edge: Tensor, node: Tensor) -> Tensor:
-        """Energies [B, 1]."""
-        x = torch.cat([self.atoms(data.z), node], dim=1)
+    def forward(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
+        """Energies of the atoms [N, 1]."""
         for layer in (self.first, self.second):
-            x = nn.functional.silu(layer(x, data.edge_index, edge))
-        return global_add_pool(self.last(x), data.batch)
+            x = nn.functional.silu(layer(x, edge_index, edge_attr))
+        return self.last(x)
+
+
+def with_object(model: nn.Module, irreps: str) -> Forces:
+    """Forces of a model that takes the object."""
+    return Forces(WithBreaking(model, irreps, object_degree=2))
+
+
+def schnet(irreps: str) -> nn.Module:
+    """SchNet."""
+    return with_object(SchNet(WIDTH, WIDTH, 2, 20, CUTOFF), irreps)
+
+
+def visnet(irreps: str) -> nn.Module:
+    """ViSNet."""
+    model = ViSNet(lmax=2, num_heads=4, num_layers=2, hidden_channels=WIDTH, num_rbf=20, cutoff=CUTOFF)
+    model.output_model = LinearReadout()
+    return with_object(model, irreps)
+
+
+def gat(irreps: str) -> nn.Module:
+    """Layers of GATv2Conv."""
+    return with_object(GAT(WIDTH, WIDTH, 2, 1, v2=True, heads=4, edge_dim=8, act="silu"), irreps)
+
+
+def transformer(irreps: str) -> nn.Module:
+    """A graph transformer."""
+    return with_object(Transformer(), irreps)
 
 
 # ------------------------------------------------------------------ a model that knows irreps
@@ -183,10 +141,10 @@ class BreakingE3nn(nn.Module):
 
 
 MODELS = {
-    "SchNet": BreakingSchNet,
-    "ViSNet": BreakingViSNet,
-    "GATv2": BreakingGAT,
-    "TransformerConv": BreakingTransformer,
+    "SchNet": schnet,
+    "ViSNet": visnet,
+    "GATv2": gat,
+    "TransformerConv": transformer,
     "e3nn": BreakingE3nn,
 }
 

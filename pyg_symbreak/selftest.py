@@ -22,7 +22,7 @@ from torch_geometric.data import Data
 from torch_geometric.nn import GATv2Conv
 
 from pyg_symbreak.breaking import breaking_set, orbit_candidates
-from pyg_symbreak.detect import detect_symmetry
+from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.diagnosis import diagnose
 from pyg_symbreak.distort import relax
 from pyg_symbreak.groups import PointGroup
@@ -47,6 +47,12 @@ OPTIONAL = {
 """What is installed apart, by its name in the package index, and what it is for."""
 
 
+def _symmetry(structure: Atoms | Data) -> Symmetry:
+    found = detect_symmetry(structure)
+    assert isinstance(found, Symmetry)
+    return found
+
+
 def _turned(name: str) -> Atoms:
     atoms = molecule(name)
     atoms.positions = atoms.positions @ Rotation.random(random_state=3).as_matrix().T
@@ -55,13 +61,13 @@ def _turned(name: str) -> Atoms:
 
 def symmetry_of_molecules() -> tuple[str, bool]:
     """Symmetry of molecules is found in any orientation."""
-    found = [detect_symmetry(_turned(name)).group.schoenflies for name in ("CH4", "C6H6", "NH3", "HCN")]
+    found = [_symmetry(_turned(name)).group.schoenflies for name in ("CH4", "C6H6", "NH3", "HCN")]
     return ", ".join(found), found == ["Td", "D6h", "C3v", "Cinfv"]
 
 
 def symmetry_of_crystals() -> tuple[str, bool]:
     """Symmetry of crystals, and which translations a supercell has."""
-    found = detect_symmetry(bulk("Cu", cubic=True))
+    found = _symmetry(bulk("Cu", cubic=True))
     return repr(found), found.group.schoenflies == "Oh" and len(found.pure_translations) == 4
 
 
@@ -137,7 +143,7 @@ def one_answer_gives_all() -> tuple[str, bool]:
     every = AddSymmetryBreaking(keep="C3v", choose="all")(data)
     answers = model(every).detach().view(4, 15)
     error = torch.cdist(answers, orbit_candidates(data).transpose(0, 1).flatten(1)).amin(0).max().item()
-    symmetry = detect_symmetry(data)
+    symmetry = _symmetry(data)
     bound = curie_residual(data.y, symmetry.rotations, symmetry.permutations).item()
     said = f"all four within {error:.0e} Å; loss {losses[-1]:.0e}, without object at best {bound:.2f}"
     return said, error < 1e-3 < bound

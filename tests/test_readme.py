@@ -25,6 +25,7 @@ def test_the_code_of_the_readme():
     assert names["b"].objects.shape == (6, 3)
     assert len(names["rows"].unique(dim=0)) == len(names["signal"].unique()) == 6
     assert names["out"].shape == (12, 8)
+    assert len(names["out"].detach().round(decimals=5).unique(dim=0)) == 12
     assert [s.symmetry.schoenflies for s in names["found"]] == ["Td"]
     assert torch.is_tensor(names["transform"](names["data"]).breaking)
 

@@ -18,6 +18,7 @@ from pyg_symbreak.nn.relaxed_linear import RelaxedLinear
 from pyg_symbreak.nn.relaxed_mlp import RelaxedMLP
 from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
 from pyg_symbreak.nn.sympe import SymPE
+from pyg_symbreak.nn.with_breaking import WithBreaking
 
 __all__ = [
     "BreakingConv",
@@ -40,6 +41,7 @@ __all__ = [
     "RelaxedMLP",
     "SymPE",
     "SymmetricPowers",
+    "WithBreaking",
     "curie_gradient",
     "fit_breaking",
 ]
