@@ -28,7 +28,7 @@ setup(
     python_requires=">=3.10",
     packages=[*find_packages(include=["pyg_symbreak", "pyg_symbreak.*"]), DATA],
     package_dir={DATA: "datasets"},
-    package_data={DATA: ["*", "*/*"], "pyg_symbreak": ["py.typed", "*.pyi"]},
+    package_data={DATA: ["*", "*/*"], "pyg_symbreak": ["py.typed", "*.pyi"], "pyg_symbreak.plot": ["page/*"]},
     ext_modules=[NATIVE],
     install_requires=[
         "torch>=2.7",

@@ -20,8 +20,8 @@ FLOORS = [
     *("training", "selftest", "cli"),
 ]
 """From the ground up: each imports those before it."""
-UPWARDS = {("files", "structures")}
-"""What is called only: reading a file checks what it holds."""
+UPWARDS = {("files", "structures"), *((room, "plot") for room in ("groups", "detect", "breaking", "distort"))}
+"""What is called only: reading a file checks what it holds, and a notebook shows what it is given."""
 PRIVATE: set[tuple[str, str]] = set()
 """Private names of other packages that are still imported; nothing may be added."""
 MODULES = sorted(ROOT.rglob("*.py"))

@@ -190,6 +190,11 @@ class BreakingSet:
             f"equivariant set consists of {self.degeneracy:g} orbits of {s}, and training must see each of them."
         )
 
+    def _repr_html_(self) -> str | None:
+        from pyg_symbreak.plot import notebook_html
+
+        return notebook_html(self)
+
     def __repr__(self) -> str:
         size = "inf" if self._motions is None else len(self._motions)
         kept = "" if self.keep.order == 1 else f", keep={self.keep.label}"

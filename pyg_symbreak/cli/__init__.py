@@ -192,6 +192,29 @@ def distortions(
 
 
 @app.command()
+def report(
+    file: Annotated[Path, typer.Argument(help="Symmetric structure, in any format that ASE reads.")],
+    target: Annotated[Path | None, typer.Argument(help="What it is to become: the same atoms in any order.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("report.html"),
+    symprec: Symprec = "1e-3",
+    as_json: Json = False,
+) -> None:
+    """Write a page on a structure: in three dimensions its symmetry, its distortions, and the sets that break it.
+
+    The page needs no network and no other file.
+    """
+    with errors():
+        for given in (file, *([] if target is None else [target])):
+            parse_file(given)
+        atoms = read_structure(file)
+        end = None if target is None else read_structure(target)
+        from pyg_symbreak.cli.report import report as write
+        from pyg_symbreak.cli.report import show
+
+        emit({"file": str(file)} | write(file.name, atoms, end, symprec, out), as_json, show)
+
+
+@app.command()
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file: dataset, strategy, steps, seeds and more.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: results/ and the file's name.")] = None,

@@ -392,6 +392,11 @@ class Symmetry:
                 state[name] = part._replace(permutations=part.permutations.astype(np.int64))
         self.__dict__.update(state)
 
+    def _repr_html_(self) -> str | None:
+        from pyg_symbreak.plot import notebook_html
+
+        return notebook_html(self)
+
     def __repr__(self) -> str:
         kind = self.group.schoenflies
         for number, symbol in filter(None, [self.space_group or self.layer_group]):

@@ -146,6 +146,11 @@ class Distortion:
             "reversible": self.reversible,
         }
 
+    def _repr_html_(self) -> str | None:
+        from pyg_symbreak.plot import notebook_html
+
+        return notebook_html(self)
+
     def __repr__(self) -> str:
         copy = f", copy {self.copy + 1} of {self.multiplicity}" if self.multiplicity > 1 else ""
         return f"Distortion({self.irrep}{copy}, keeps {self.symbol}, {self.equivalent} equivalent)"

@@ -394,6 +394,11 @@ class PointGroup:
     def __hash__(self) -> int:
         return hash(self.schoenflies)
 
+    def _repr_html_(self) -> str | None:
+        from pyg_symbreak.plot import notebook_html
+
+        return notebook_html(self)
+
     def __repr__(self) -> str:
         inside = "" if self.label == self.schoenflies else f", label={self.label!r}"
         turned = "" if np.abs(self.frame - np.eye(3)).max() < TOLERANCE else ", oriented"

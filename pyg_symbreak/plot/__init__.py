@@ -7,10 +7,20 @@ Each function draws into the ``axes`` that it is given, or into a new figure, an
 from pyg_symbreak.plot.losses import plot_losses, plot_predictions
 from pyg_symbreak.plot.objects import plot_objects
 from pyg_symbreak.plot.relaxation import plot_relaxation
+from pyg_symbreak.plot.scenes import (
+    notebook_html,
+    page,
+    set_scene,
+    structure_scene,
+    subgroup_svg,
+    symmetry_elements,
+)
 from pyg_symbreak.plot.structures import plot_domains, plot_structure
 from pyg_symbreak.plot.subgroups import plot_subgroups
 
 __all__ = [
+    "notebook_html",
+    "page",
     "plot_domains",
     "plot_losses",
     "plot_objects",
@@ -18,4 +28,8 @@ __all__ = [
     "plot_relaxation",
     "plot_structure",
     "plot_subgroups",
+    "set_scene",
+    "structure_scene",
+    "subgroup_svg",
+    "symmetry_elements",
 ]

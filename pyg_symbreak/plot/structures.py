@@ -143,12 +143,16 @@ def _shown(atoms: Atoms) -> tuple[np.ndarray, np.ndarray]:
     return np.array([i for i, _ in pairs]), np.array([x for _, x in pairs]) @ atoms.cell.array
 
 
-def _draw_cell(axes: Axes, atoms: Atoms, view: np.ndarray) -> None:
+def _cell_edges(atoms: Atoms) -> list[np.ndarray]:
+    """The twelve edges of the cell, each as its two ends [2, 3]."""
     corners = np.array(list(np.ndindex(2, 2, 2)))
-    for p in corners:
-        for q in corners:
-            if np.abs(q - p).sum() == 1 and (q >= p).all():
-                axes.plot(*(view @ (np.array([p, q]) @ atoms.cell.array).T)[:2], color="0.85", lw=0.8, zorder=0)
+    pairs = [(p, q) for p in corners for q in corners if np.abs(q - p).sum() == 1 and (q >= p).all()]
+    return [np.array(pair) @ atoms.cell.array for pair in pairs]
+
+
+def _draw_cell(axes: Axes, atoms: Atoms, view: np.ndarray) -> None:
+    for edge in _cell_edges(atoms):
+        axes.plot(*(view @ edge.T)[:2], color="0.85", lw=0.8, zorder=0)
 
 
 def plot_domains(
