@@ -207,8 +207,9 @@ class _Plus(nn.Module):
     def reset_parameters(self) -> None:
         """As the model asks its parts to."""
         for module in (self.module, self.linear):
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+            reset: Any = getattr(module, "reset_parameters", None)
+            if reset is not None:
+                reset()
 
 
 class _GivenEdges(nn.Module):

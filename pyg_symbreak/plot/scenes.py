@@ -51,11 +51,11 @@ def symmetry_elements(group: PointGroup) -> list[dict[str, Any]]:
     if not group.is_finite:
         if group.dimension != 1:
             return [{"kind": "centre"}] if group.contains(-np.eye(3)) else []
-        axis = {"kind": "axis", "direction": group.axis.tolist(), "order": 0, "label": "C∞"}
+        main = {"kind": "axis", "direction": group.axis.tolist(), "order": 0, "label": "C∞"}
         across = {"kind": "plane", "direction": group.axis.tolist()}
         centre = {"kind": "centre"}
         reflects = group.contains(np.eye(3) - 2 * np.outer(group.axis, group.axis))
-        return [axis, *([across] if reflects else []), *([centre] if group.contains(-np.eye(3)) else [])]
+        return [main, *([across] if reflects else []), *([centre] if group.contains(-np.eye(3)) else [])]
     signs = np.linalg.det(group.matrices).round()
     axes, angles = axis_and_angle(group.matrices * signs[:, None, None])
     turns: list[tuple[np.ndarray, list[int], list[int]]] = []  # direction, orders of rotations, of rotoreflections
@@ -63,13 +63,17 @@ def symmetry_elements(group: PointGroup) -> list[dict[str, Any]]:
     for sign, axis, angle in zip(signs, axes, angles, strict=True):
         if angle < 1e-6:
             centre_there |= bool(sign < 0)
-        elif sign < 0 and abs(angle - math.pi) < 1e-6:
+            continue
+        if sign < 0 and abs(angle - math.pi) < 1e-6:
             planes.append(axis)
+            continue
+        if not any(abs(t[0] @ axis) > 1 - 1e-6 for t in turns):
+            turns.append((axis, [], []))
+        _, proper, improper = next(t for t in turns if abs(t[0] @ axis) > 1 - 1e-6)
+        if sign > 0:
+            proper.append(_order(angle))
         else:
-            at = next((t for t in turns if abs(t[0] @ axis) > 1 - 1e-6), None)
-            if at is None:
-                turns.append(at := (axis, [], []))
-            at[1 if sign > 0 else 2].append(_order(angle if sign > 0 else math.pi - angle))
+            improper.append(_order(math.pi - angle))
     found: list[dict[str, Any]] = []
     for axis, proper, improper in sorted(turns, key=lambda t: -max(t[1] + t[2])):
         order, other = max(proper, default=1), max(improper, default=1)
