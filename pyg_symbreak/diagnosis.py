@@ -13,7 +13,7 @@ from ase import Atoms
 from torch import Tensor
 from torch_geometric.data import Data
 
-from pyg_symbreak.breaking import BreakingSet, breaking_set, largest_group
+from pyg_symbreak.breaking import BreakingSet, NodeBreakingSet, breaking_set, largest_group
 from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.losses import curie_residual
@@ -48,8 +48,9 @@ class Diagnosis:
         The same of the strain: least squared Frobenius norm of the error.
     lost_translations : int
         How many translations inside the cell the target loses, of those that the input (a supercell) has.
-    breaking : BreakingSet or None
-        The smallest equivariant set that breaks S to K; of one object where K is S. None where there is none, see
+    breaking : BreakingSet, NodeBreakingSet or None
+        The smallest equivariant set that breaks S to K; of one object where K is S. Where translations are lost, its
+        objects are fields on the nodes. None where there is none, see
         ``explanation``.
     explanation : str
         Why the set is ideal, or why not, or why there is none.
@@ -66,7 +67,7 @@ class Diagnosis:
     residual: float
     strain_residual: float | None
     lost_translations: int
-    breaking: BreakingSet | None
+    breaking: BreakingSet | NodeBreakingSet | None
     explanation: str
     alternatives: tuple[float, ...] = ()
 
@@ -134,6 +135,7 @@ class Diagnosis:
             lines.append(f"         and in the strain by {math.sqrt(self.strain_residual):.4g} (Frobenius norm)")
         if self.breaking is not None:
             count = "continuous" if self.breaking.size == math.inf else f"{self.breaking.size} objects"
+            count += " on the nodes" if self.breaking.level == "node" else ""
             lines.append(f"To break {group.schoenflies} to {self.label}: {count}, irreps {self.breaking.irreps}")
         lines.append(textwrap.fill(self.explanation, 100, initial_indent=" " * 9, subsequent_indent=" " * 9))
         return "\n".join(lines)
@@ -215,7 +217,7 @@ def diagnose(
     length = float(atoms.cell.lengths().max())
     keep, mask = _kept(symmetry, vectors, None if strain is None else strain * length, tolerance)
     lost = _lost_translations(symmetry, mask)
-    breaking, explanation = _smallest_set(symmetry.group, keep, lost)
+    breaking, explanation = _smallest_set(symmetry, keep, mask, lost)
     return Diagnosis(
         symmetry=symmetry,
         keep=keep,
@@ -354,17 +356,22 @@ def _lost_translations(symmetry: Symmetry, mask: np.ndarray | None) -> int:
     return int(pure.sum() - (pure & mask).sum())
 
 
-def _smallest_set(group: PointGroup, keep: PointGroup, lost_translations: int) -> tuple[BreakingSet | None, str]:
-    if lost_translations:
-        return None, (
-            f"The target loses {lost_translations} translations of the input's cell. An object of the whole graph is "
-            "left as it is by all translations; one that breaks them must be a feature that differs from node to node."
-        )
+def _smallest_set(
+    symmetry: Symmetry, keep: PointGroup, mask: np.ndarray | None, lost_translations: int
+) -> tuple[BreakingSet | NodeBreakingSet | None, str]:
     try:
-        found = breaking_set(group, keep)
+        if lost_translations:
+            assert mask is not None
+            fields: NodeBreakingSet = breaking_set(symmetry, np.flatnonzero(mask))
+            return fields, (
+                f"The target loses {lost_translations} translations of the input's cell. An object of the whole graph "
+                "is left as it is by all translations; one that breaks them must be a feature that differs from node "
+                f"to node. {fields.explanation}"
+            )
+        found: BreakingSet = breaking_set(symmetry.group, keep)
     except ValueError as error:
         return None, str(error)
-    return found, "Nothing has to be broken." if keep == group else found.explanation
+    return found, "Nothing has to be broken." if keep == symmetry.group else found.explanation
 
 
 def _residual(symmetry: Symmetry, vectors: Tensor) -> float:
@@ -435,14 +442,15 @@ def describe_symmetry(symmetry: Symmetry) -> dict[str, Any]:
     return out | {"symprec": symmetry.symprec, "residual": symmetry.residual}
 
 
-def describe_set(found: BreakingSet) -> dict[str, Any]:
+def describe_set(found: BreakingSet | NodeBreakingSet) -> dict[str, Any]:
     """Size and kind of a breaking set as plain data; size and degeneracy of a continuous set are None."""
     return {
         "size": finite_or_none(found.size),
         "irreps": str(found.irreps),
         "ideal": found.ideal,
         "degeneracy": finite_or_none(found.degeneracy),
-        "complement": found.complement.schoenflies,
+        "level": found.level,
+        "complement": found.complement.schoenflies if isinstance(found, BreakingSet) else None,
         "explanation": found.explanation,
     }
 

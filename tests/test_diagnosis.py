@@ -116,11 +116,13 @@ def test_target_that_breaks_a_translation():
     found = diagnose(pair, target)
     assert found.lost_translations == 1
     assert not found.representable
-    assert found.breaking is None
+    assert (found.breaking.level, found.breaking.size, found.breaking.objects.shape[1]) == ("node", 2, 2)
+    assert found.breaking.keep == found.keep
     assert "from node to node" in found.explanation
+    assert "2 objects on the nodes" in str(found)
     assert found.residual == pytest.approx(0.02)
     assert found.keep.schoenflies == "D4h"
-    assert json.loads(json.dumps(found.to_dict()))["breaking_set"] is None
+    assert json.loads(json.dumps(found.to_dict()))["breaking_set"]["level"] == "node"
 
 
 # ---------------------------------------------------------------------- molecules
