@@ -17,7 +17,7 @@ from ase import Atoms
 from rich.progress import track
 
 from pyg_symbreak.detect import Symmetry, detect_symmetry
-from pyg_symbreak.structures import match_atoms
+from pyg_symbreak.relation import match_structures
 
 TOLERANCE = 0.01
 """Å: what an operation of the parent may change the distortion by and still be one of the child."""
@@ -53,7 +53,7 @@ def record(pair: dict) -> dict:
     out["space_group"] = symmetry.space_group.symbol
     child_frac = child.get_scaled_positions(wrap=False)
     try:
-        match = match_atoms(parent, child)
+        match = match_structures(parent, child, TOLERANCE)
     except ValueError as error:
         child_of = {"numbers": child.numbers.tolist(), "cell": child.cell.array.tolist(), "frac": child_frac.tolist()}
         return out | {"child": child_of, "problem": str(error)}
@@ -67,6 +67,7 @@ def record(pair: dict) -> dict:
         "strain": match.strain.numpy().round(7).tolist(),
         "kept": [kept.space_group.number, kept.space_group.symbol, kept.point_group.schoenflies],
         "index": kept.index,
+        "alternatives": len(match.alternatives),
         "lost_translations": still // remaining,
     }
 

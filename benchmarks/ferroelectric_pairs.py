@@ -1,0 +1,121 @@
+"""What the library makes of pairs of a nonpolar crystal and a polar phase: what is kept, which objects, in any frame.
+
+Of each pair as datasets.Ferroelectrics ships it: whether K has the order of the point group that is found for the
+child alone; whether there is an object; whether the object that goes with the target moves with the pair when it is
+turned, renumbered and given in another basis of its cell, in both precisions (``testing.pairing_error``)::
+
+    python benchmarks/ferroelectric_pairs.py [--every 1] [--first 0] [--atoms 400] [--motions 5] [--output FILE]
+
+``--every n`` takes every n-th pair; ``--atoms n`` moves those of at most n atoms only; ``--motions 0`` moves none.
+"""
+
+import argparse
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+from torch_geometric.data import Data
+
+from pyg_symbreak.datasets import Ferroelectrics
+from pyg_symbreak.detect import Symmetry, detect_symmetry
+from pyg_symbreak.diagnosis import diagnose
+from pyg_symbreak.structures import apply_distortion, to_ase
+from pyg_symbreak.testing import pairing_error
+from pyg_symbreak.transforms import AddSymmetryBreaking
+
+SYMPREC = 0.01
+TARGET = {"y": "1o", "strain": "0e+2e"}
+BASES = ([[1, 1, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 0], [0, 1, 1]], [[0, 1, 0], [0, 0, 1], [1, 0, 0]])
+SAME = {torch.float64: 1e-4, torch.float32: 1e-2}
+
+
+def point_order(atoms) -> int:
+    """Order of the point group, of a primitive cell: the shape of a supercell hides nothing."""
+    found = detect_symmetry(atoms, SYMPREC)
+    assert isinstance(found, Symmetry)
+    return int(found.group.order)
+
+
+def moved(data: Data, rng: np.random.Generator, dtype: torch.dtype) -> Data:
+    """The pair turned, renumbered and in another basis of its cell."""
+    turn = torch.from_numpy(Rotation.random(random_state=int(rng.integers(1 << 30))).as_matrix())
+    order = torch.from_numpy(rng.permutation(data.num_nodes))
+    basis = torch.tensor(BASES[rng.integers(len(BASES))], dtype=torch.float64)
+    return Data(
+        z=data.z[order],
+        pos=(data.pos[order] @ turn.T).to(dtype),
+        cell=(basis @ data.cell[0] @ turn.T)[None].to(dtype),
+        pbc=data.pbc,
+        y=(data.y[order] @ turn.T).to(dtype),
+        strain=(turn @ data.strain[0] @ turn.T)[None].to(dtype),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--atoms", type=int, default=400)
+    parser.add_argument("--motions", type=int, default=5)
+    parser.add_argument("--output", type=Path)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_default_dtype(torch.float64)
+    dataset = Ferroelectrics()
+    chosen = list(dataset)[args.first :: args.every]
+    attach = AddSymmetryBreaking(choose="target", target=TARGET, on="nodes", symprec=SYMPREC)
+    right, seconds, without, wrong, worst, trials, faults = 0, 0.0, [], [], 0.0, 0, []
+    levels = {"graph": 0, "node": 0}
+    for data in chosen:
+        parent, child = to_ase(data), to_ase(apply_distortion(data, data.y, data.strain[0]))
+        name = f"{data.formula} {data.parent_number.item()} to {data.polar_number.item()}"
+        start = time.process_time()
+        try:
+            found = diagnose(parent, child, SYMPREC)
+        except ValueError as error:
+            faults.append(f"{name}: diagnose: {error}")
+            continue
+        seconds += time.process_time() - start
+        if int(found.keep.order) == point_order(child):
+            right += 1
+        else:
+            wrong.append(name)
+        if found.breaking is None or found.representable:
+            without.append(name)
+        else:
+            levels[found.breaking.level] += 1
+        if data.num_nodes > args.atoms:
+            continue
+        rng = np.random.default_rng(data.num_nodes)
+        for motion in range(args.motions):
+            dtype = torch.float32 if motion % 2 else torch.float64
+            trials += 1
+            try:
+                error = pairing_error(attach, moved(data, rng, dtype), TARGET, symprec=SYMPREC, trials=1)
+            except ValueError as problem:
+                faults.append(f"{name}: {problem}")
+                continue
+            worst = max(worst, error)
+            if error > SAME[dtype]:
+                faults.append(f"{name} ({dtype}): {error:.2g}")
+    tried, objects, share = len(chosen), sum(levels.values()), f"every {args.every} from {args.first}"
+    kinds = f"{levels['graph']} of the graph, {levels['node']} on the nodes"
+    lines = [
+        f"{tried} pairs of {len(dataset)}, {share}; {len(dataset.unmatched)} more have no target.",
+        f"K has the order of the point group of the child: {right}; not: {', '.join(wrong) or 'none'}.",
+        f"An object, and not representable: {objects} ({kinds}); not: {', '.join(without) or 'none'}.",
+        f"diagnose: {seconds:.1f} s of one core.",
+        f"Objects under motions (at most {args.atoms} atoms): {trials} trials, largest error {worst:.2g}.",
+        f"Faults: {len(faults)}",
+        *(f"- {fault[:300]}" for fault in faults),
+    ]
+    print("\n".join(lines))
+    if args.output:
+        args.output.write_text("\n".join(["# Pairs of a nonpolar crystal and a polar phase", "", *lines, ""]))
+
+
+if __name__ == "__main__":
+    main()
