@@ -5,9 +5,9 @@
 Each mutant is one change in one module: a comparison, the sign or size of a constant, an arithmetic operator, a product
 turned round, min for max, all for any, and for or, a condition negated, a statement dropped. The tests run on it in a
 copy of the repository, in a process of its own with a limit of time: forked from one that has imported the libraries
-below, and first the doctests of the module, then the files of tests that name something it defines, the short ones
-first. What is not noticed is either a gap in the tests or a change that changes nothing (a speed-up, a tolerance far
-from every input): which of the two has to be read.
+below, and first the doctests of the module, then the files of tests that are named after it or name something that it
+defines, the short ones first. What is not noticed is either a gap in the tests or a change that changes nothing (a
+speed-up, a tolerance far from every input): which of the two has to be read.
 
 Results go to --out as they come: module, line, kind of change, the line before and after, result ("noticed",
 "unnoticed" or "timeout", which counts as noticed), the first test that failed.
@@ -202,10 +202,11 @@ def run_tests(copied: Path, tests: list[str], seconds: float) -> tuple[str, str 
 
 def judges(module: Path, source: str, tests: list[str]) -> list[str]:
     """Of files and folders of tests, those files that name what the module defines; all of them where there is none."""
-    nodes = [x for x in ast.parse(source).body if isinstance(x, (ast.FunctionDef, ast.ClassDef))]
-    names = re.compile(rf"\b({'|'.join([module.stem, *(x.name for x in nodes)])})\b")
+    names = [x.name for x in ast.parse(source).body if isinstance(x, (ast.FunctionDef, ast.ClassDef))]
+    named = re.compile(rf"\b({'|'.join(names) or module.stem})\b")
     files = {f for test in tests for f in ([ROOT / test] if test.endswith(".py") else (ROOT / test).rglob("test_*.py"))}
-    naming = sorted((f for f in files if names.search(f.read_text(encoding="utf-8"))), key=lambda f: f.stat().st_size)
+    naming = [f for f in files if module.stem in f.stem or named.search(f.read_text(encoding="utf-8"))]
+    naming.sort(key=lambda f: f.stat().st_size)
     return [str(module), *([str(f.relative_to(ROOT)) for f in naming] or tests)]
 
 
