@@ -5,7 +5,7 @@ export OMP_NUM_THREADS ?= 1
 
 SOURCES := setup.py constraints.txt $(wildcard pyg_symbreak/csrc/*)
 
-.PHONY: demo test lint resolve versions cpu wheels clean
+.PHONY: demo test lint docs resolve versions cpu wheels clean
 
 # Predict the ferroelectric phases of BaTiO3 from the cubic one, every domain of each.
 demo: .venv/run
@@ -18,6 +18,10 @@ lint: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation site, in build/docs/index.html.
+docs: .venv/docs
+	$(BIN)/python -m sphinx -q -d build/doctrees docs build/docs
 
 # Whether constraints.txt can be installed by every Python on every platform.
 resolve: .venv/test
@@ -45,6 +49,10 @@ wheels: .venv/pyvenv.cfg
 
 .venv/test: $(SOURCES) | .venv/pyvenv.cfg
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[test]"
+	touch $@ .venv/run
+
+.venv/docs: $(SOURCES) | .venv/pyvenv.cfg
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	touch $@ .venv/run
 
 clean:

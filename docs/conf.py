@@ -1,0 +1,56 @@
+"""Sphinx: `make docs` writes the site to build/docs."""
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pyg_symbreak
+
+project = "pyg_symbreak"
+version = release = pyg_symbreak.__version__
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx-mathjax-offline",
+]
+exclude_patterns = ["images", "README.md"]
+html_theme = "furo"
+html_title = "pyg_symbreak"
+html_static_path: list[str] = []
+myst_enable_extensions = ["dollarmath", "deflist"]
+myst_heading_anchors = 3
+autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+napoleon_google_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+napoleon_custom_sections = ["Shapes", "Source"]
+suppress_warnings = ["ref.python"]  # names that two packages export, such as groups.Representation.irreps
+
+# A page of the reference for each package, which documents all that its __all__ names.
+REFERENCE = Path(__file__).parent / "reference"
+PACKAGES = [m.name for m in pkgutil.iter_modules(pyg_symbreak.__path__) if not m.name.startswith("_")]
+
+
+def page_of(name: str) -> str:
+    """The page of one package, in reStructuredText."""
+    module = importlib.import_module(f"pyg_symbreak.{name}")
+    title = f"pyg_symbreak.{name}"
+    lines = [title, "=" * len(title), "", f".. automodule:: {title}", "   :no-members:", ""]
+    for public in module.__all__:
+        value = getattr(module, public)
+        kind = "class" if isinstance(value, type) else "function" if callable(value) else "data"
+        lines += [f".. auto{kind}:: {title}.{public}"]
+        lines += ["   :members:", ""] if kind == "class" else [""]
+    return "\n".join(lines)
+
+
+def setup(app):
+    """Write the pages of the reference before they are read."""
+    REFERENCE.mkdir(exist_ok=True)
+    for name in PACKAGES:
+        text = page_of(name)
+        path = REFERENCE / f"{name}.rst"
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
