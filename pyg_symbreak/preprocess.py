@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch_geometric.data import Data, OnDiskDataset, SQLiteDatabase
 
-from pyg_symbreak.structures import from_ase
+from pyg_symbreak.structures import from_ase, from_bytes, to_bytes
 
 __all__ = ["Failure", "Preprocessed", "preprocess"]
 
@@ -202,7 +202,7 @@ class _Store:
                     f"structures {first} to {self.read - 1} are not those that {other} was made of: remove its folder "
                     "or name another"
                 )
-            yield number, pickle.dumps(shard)
+            yield number, to_bytes(shard)
 
     def write(self, number: int, result: bytes) -> None:
         _write(self.paths[number], result)
@@ -240,7 +240,8 @@ def _assemble(folder: Path, store: _Store, settings: dict[str, Any]) -> Preproce
     failures: list[Failure] = []
     count = 0
     for number, shard in enumerate(store.paths):
-        results, failed = pickle.loads(shard.read_bytes())
+        content, failed = pickle.loads(shard.read_bytes())
+        results = from_bytes(content)
         database.multi_insert(range(count, count + len(results)), results)
         count += len(results)
         failures += [Failure(number * settings["shard_size"] + index, *rest) for index, *rest in failed]
@@ -269,13 +270,13 @@ def _work(shard: bytes, transform: bytes) -> bytes:
     """
     apply = pickle.loads(transform)
     results, failed = [], []
-    for index, item in enumerate(pickle.loads(shard)):
+    for index, item in enumerate(from_bytes(shard)):
         try:
             results.append(apply(from_ase(item) if isinstance(item, Atoms) else item))
         except Exception as error:
             name = item.get_chemical_formula() if isinstance(item, Atoms) else item.get("name") or repr(item)
             failed.append((index, str(name), f"{type(error).__name__}: {error}"))
-    return pickle.dumps((results, failed))
+    return pickle.dumps((to_bytes(results), failed))
 
 
 def _in_processes(shards: Shards, transform: bytes, processes: int) -> Shards:

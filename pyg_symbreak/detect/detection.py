@@ -1,14 +1,13 @@
 """The entries to detection of structures: one structure, all its approximate symmetries, many structures."""
 
 import math
-import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from itertools import islice
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -20,8 +19,9 @@ from pyg_symbreak.detect.graph import GraphSymmetry, graph_symmetry
 from pyg_symbreak.detect.input import Features, Structure, read_structure
 from pyg_symbreak.detect.molecule import molecule_levels, molecule_symmetry
 from pyg_symbreak.detect.symmetrization import displacements
-from pyg_symbreak.detect.symmetry import Symmetry
+from pyg_symbreak.detect.symmetry import Operations, Symmetry
 from pyg_symbreak.groups import irreps_matrices
+from pyg_symbreak.structures import from_bytes, to_bytes
 
 __all__ = ["approximate_symmetries", "detect_symmetries", "detect_symmetry"]
 
@@ -186,9 +186,10 @@ def detect_symmetries(
         begun: deque[Future[bytes]] = deque()
         while (chunk := list(islice(numbered, CHUNK))) or begun:
             if chunk:
-                begun.append(pool.submit(_detect_chunk, work, pickle.dumps(chunk)))
+                numbers, items = zip(*chunk, strict=True)
+                begun.append(pool.submit(_detect_chunk, work, numbers, to_bytes(items)))
             if not chunk or len(begun) > 2 * processes:
-                yield from pickle.loads(begun.popleft().result())
+                yield from map(_symmetry_of_row, from_bytes(begun.popleft().result()))
 
 
 def _detect_numbered(item, symprec, features) -> Symmetry | GraphSymmetry:
@@ -199,8 +200,22 @@ def _detect_numbered(item, symprec, features) -> Symmetry | GraphSymmetry:
         raise type(error)(f"structure {number}: {error}") from error
 
 
-def _detect_chunk(work, chunk: bytes) -> bytes:
-    return pickle.dumps([work(item) for item in pickle.loads(chunk)])
+def _detect_chunk(work, numbers: tuple[int, ...], chunk: bytes) -> bytes:
+    return to_bytes([_row(work(item)) for item in zip(numbers, from_bytes(chunk), strict=True)])
+
+
+def _row(found: Symmetry | GraphSymmetry) -> dict[str, Any]:
+    """What a symmetry is made of."""
+    if isinstance(found, GraphSymmetry):
+        return {"graph": found}
+    parts = {field.name: getattr(found, field.name) for field in fields(found) if field.name != "cosets"}
+    return parts | found.cosets._asdict()
+
+
+def _symmetry_of_row(row: dict[str, Any]) -> Symmetry | GraphSymmetry:
+    if "graph" in row:
+        return row["graph"]
+    return Symmetry(Operations(*(row.pop(name) for name in Operations._fields)), **row)
 
 
 def _larger(structure: Structure, order: int | float) -> Symmetry | None:

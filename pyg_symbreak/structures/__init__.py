@@ -30,6 +30,7 @@ from .matching import (
     strain_to_irreps,
 )
 from .neighbors import neighbor_pairs
+from .sending import from_bytes, to_bytes
 from .tilts import GLAZER, Octahedra, Tilts, find_octahedra, parse_glazer
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "check_values",
     "find_octahedra",
     "from_ase",
+    "from_bytes",
     "irreps_to_strain",
     "mark_of",
     "match_atoms",
@@ -64,4 +66,5 @@ __all__ = [
     "strain_to_irreps",
     "structure_arrays",
     "to_ase",
+    "to_bytes",
 ]

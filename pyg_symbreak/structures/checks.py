@@ -51,10 +51,11 @@ def check_values(structure: Data | Atoms) -> Atoms:
     if len(atoms) == 0:
         raise ValueError("the structure has no atoms")
     require_numbers(atoms.numbers, "numbers")
-    bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
-    if len(bad):
+    if not np.isfinite(atoms.positions).all():
+        bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
         raise ValueError(f"the position of atom {bad[0]} is {atoms.positions[bad[0]]}: it must be finite")
-    if np.abs(atoms.positions - np.median(atoms.positions, axis=0)).max() > LONGEST:
+    is_wide = np.ptp(atoms.positions, axis=0).max() > LONGEST
+    if is_wide and np.abs(atoms.positions - np.median(atoms.positions, axis=0)).max() > LONGEST:
         far = int(np.abs(atoms.positions).max(axis=1).argmax())
         raise ValueError(f"the position of atom {far} is {atoms.positions[far]} Å: are the positions in Å?")
     _check_cell(atoms)
@@ -88,6 +89,8 @@ def _check_cell(atoms: Atoms) -> None:
         raise ValueError(
             f"the cell has a vector of {lengths.max():.3g} Å: is it in Å? Of a molecule in a box set pbc and cell to 0"
         )
+    if not pbc.any():
+        return
     lengths = lengths[pbc]
     if (lengths == 0).any() or abs(np.linalg.det(cell[pbc] @ cell[pbc].T)) <= 1e-12 * np.prod(lengths) ** 2:
         raise ValueError(

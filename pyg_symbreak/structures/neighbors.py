@@ -9,6 +9,8 @@ from vesin import NeighborList as VesinNeighborList
 
 __all__ = ["neighbor_pairs"]
 
+FEW = 64
+"""Of up to so many atoms without images all distances are taken, which is quicker than a search."""
 MAX_NEIGHBORS = 20_000
 """More neighbours of an atom than this are a wrong unit: at common densities a cutoff of 40 Å."""
 MAX_IMAGES = 1000
@@ -44,6 +46,8 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
     ValueError
         So many pairs are to be expected that the cutoff or the cell cannot be in Å.
     """
+    if len(atoms) <= FEW and not atoms.pbc.any():
+        return _pairs_of_few(atoms.positions, cutoff)
     box = atoms.cell.uncomplete(atoms.pbc).complete().array  # the vectors that are not periodic do not matter
     reach = max(cutoff, 1.0)  # the search takes seconds with a tiny cutoff
     positions = atoms.positions - atoms.positions[:1]
@@ -84,6 +88,15 @@ def _shortest(box: np.ndarray, pbc: np.ndarray, reach: float) -> np.ndarray:
     """The periodic vectors of a box, of a skewed one the shortest ones: a thin box is thin in one direction only."""
     images = 2 * np.ceil(reach * np.linalg.norm(np.linalg.inv(box), axis=0)) + 1
     return box if images[pbc].prod() <= FEW_IMAGES else minkowski_reduce(box, pbc)[0]
+
+
+def _pairs_of_few(positions: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of atoms that have no images, from all distances."""
+    apart = positions[:, None] - positions
+    near = np.einsum("ijk,ijk->ij", apart, apart) < cutoff**2
+    np.fill_diagonal(near, False)
+    source, target = np.nonzero(near)
+    return source, target, np.zeros((len(source), 3), dtype=np.int64)
 
 
 def _excess(places: np.ndarray, widest: float) -> np.ndarray:

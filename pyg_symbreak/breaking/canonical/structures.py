@@ -4,7 +4,8 @@ Frames are built from the structure itself, so that they turn with it: from pair
 shortest bases of the lattice of a crystal. In each frame a generic function of the coordinates, a sum over the atoms,
 is evaluated. Two frames have the same value exactly if the structure looks the same in both, that is if an operation
 of its symmetry carries one into the other; the frames of the least value are one orbit of the symmetry. The structure
-is first averaged over its symmetry, so that this holds to round-off.
+is first averaged over its symmetry, so that this holds to round-off. Of molecules this is compiled, see
+``csrc/canonical.h``.
 """
 
 from __future__ import annotations
