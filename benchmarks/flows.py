@@ -6,14 +6,16 @@ theories, per step and per second of CPU::
     OMP_NUM_THREADS=1 python benchmarks/flows.py gauge [--seeds 3] [--only 0] [--output benchmarks/results/flows.json]
     OMP_NUM_THREADS=1 python benchmarks/flows.py chains
 
-Results are added to the file as they come; ``table`` prints the tables of benchmarks/results/flows.md from them. Those
-of Hamiltonian flows and of vacua are from the examples, with ``--seeds 3``.
+Results are added to the file as they come; ``table`` prints the tables of benchmarks/results/flows.md from them.
+``vacua`` trains the mixture of examples/vacua.py on exact samples alone, ``hamiltonian`` one kind of flow of
+examples/hamiltonian_flow.py; both print what they find.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -22,11 +24,14 @@ import torch
 import typer
 
 from pyg_symbreak.flows import (
+    FieldFlow,
     GaugeFlow,
+    VacuumMixture,
     autocorrelation,
     effective_sample_size,
     exact_sums,
     fit_action,
+    fit_samples,
     hybrid_monte_carlo,
     log_partition,
     metropolis,
@@ -34,6 +39,12 @@ from pyg_symbreak.flows import (
     square_lattice,
     triangular_lattice,
 )
+from pyg_symbreak.groups import PointGroup
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+
+import hamiltonian_flow
+import vacua as fields
 
 OUTPUT = Path("benchmarks/results/flows.json")
 LATTICES = {"square": square_lattice, "triangular": triangular_lattice}
@@ -142,6 +153,29 @@ def chains(seeds: int = 3, output: Path = OUTPUT, only: Annotated[list[int] | No
     for theory in dict.fromkeys(RUNS[number][:3] for number in (range(len(RUNS)) if only is None else only)):
         for seed in range(seeds):
             add(output, gauge_chain(*theory, seed))
+
+
+@app.command()
+def vacua(seed: list[int], steps: int = 600, batch: int = 512) -> None:
+    """The mixture of examples/vacua.py after training on 100,000 exact samples."""
+    exact = fields.Exact()
+    for number in seed:
+        torch.manual_seed(number)
+        flow = VacuumMixture(FieldFlow(fields.RING, fields.N, layers=4, start=1.0), PointGroup("Ci"), irreps="0o")
+        known = exact.sample(100_000, torch.Generator().manual_seed(number)).float()
+        fit_samples(flow, known, steps, batch, 1e-2)
+        found = fields.assess(flow, exact, 20_000)
+        print(number, {key: round(float(value), 4) for key, value in found.items()}, flush=True)
+
+
+@app.command()
+def hamiltonian(
+    seed: list[int], system: str = "ring", way: str = "penalty", steps: int = 5, training: int = 500
+) -> None:
+    """A flow of examples/hamiltonian_flow.py, tested with 1,000 samples."""
+    for number in seed:
+        _, found = hamiltonian_flow.run(system, way, number, steps, training, 1000)
+        print(number, {key: round(value, 3) for key, value in found.items()}, flush=True)
 
 
 def deviations(runs: list[dict], key: str) -> str:
