@@ -159,9 +159,14 @@ def main() -> None:
             lines.append(f"| {name} | {size} | {spent:.4f} | {memory:.0f} | {kept} | {exponent} |")
             print(lines[-1], flush=True)
     if options.output:
-        head = "# Time and memory against size\n\n`python benchmarks/scaling.py`, one thread, on a machine shared with other"
-        head += " work. Memory: above what the process had before. Exponent: from the size before.\n\n"
-        options.output.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+        head = [
+            "# Time and memory against size",
+            "",
+            "`python benchmarks/scaling.py`, one thread, on a machine shared with other work. Memory: above what the process "
+            "had before. Exponent: from the size before.",
+            "",
+        ]
+        options.output.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":
