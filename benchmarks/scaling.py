@@ -162,8 +162,8 @@ def main() -> None:
         head = [
             "# Time and memory against size",
             "",
-            "`python benchmarks/scaling.py`, one thread, on a machine shared with other work. Memory: above what the process "
-            "had before. Exponent: from the size before.",
+            "`python benchmarks/scaling.py`, one thread, on a machine shared with other work. Memory: above what the "
+            "process had before. Exponent: from the size before.",
             "",
         ]
         options.output.write_text("\n".join([*head, *lines, ""]), encoding="utf-8")
