@@ -96,11 +96,12 @@ def penalty_on(flow: HamiltonianFlow, training: int, seed: int) -> Callable[[Ten
     They are taken at the samples turned at random: brackets that vanish at few samples alone say nothing of the rest of
     their orbits, where the density is to be the same.
     """
-    group, numbers, steps = LieGroup.rotations(flow.dim), np.random.default_rng(seed), iter(range(training))
+    group, steps = LieGroup.rotations(flow.dim), iter(range(training))
+    turns = torch.from_numpy(group.sample(100, generator=np.random.default_rng(seed))).to(flow.log_scale.dtype)
 
     def penalty(x: Tensor) -> Tensor:
-        turns = torch.from_numpy(group.sample(len(x), generator=numbers)).to(x.dtype)
-        return WEIGHT * (next(steps) / training) ** 2 * flow.brackets(group, x @ turns).square().mean()
+        turned = x @ turns[torch.randint(len(turns), (len(x),))]
+        return WEIGHT * (next(steps) / training) ** 2 * flow.brackets(group, turned).square().mean()
 
     return penalty
 
