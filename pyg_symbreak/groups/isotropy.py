@@ -157,10 +157,14 @@ def _away(special: np.ndarray, dimension: int) -> np.ndarray:
     if dimension == 1:
         return np.ones(1)
     rng = np.random.default_rng(3)
-    best, reach = rng.standard_normal(dimension), 4.0
-    for _ in range(80 if len(special) else 0):  # wide at first, then narrower about the best so far
-        trial = np.concatenate([best[None], best + reach * rng.standard_normal((64, dimension))])
-        trial /= np.linalg.norm(trial, axis=1)[:, None]
-        nearness = np.einsum("mti,ti->mt", trial @ special, trial).max(0)  # squared cosine of the angle
-        best, reach = trial[np.argmin(nearness)], 0.75 * reach
-    return best / np.linalg.norm(best)
+    best, reach, least = rng.standard_normal(dimension), 4.0, np.inf
+    if len(special) == 0:
+        return best / np.linalg.norm(best)
+    for step in rng.standard_normal((80, 64, dimension)):  # wide at first, then narrower about the best so far
+        trial = best + reach * step
+        nearness = (trial @ special * trial).sum(2).max(0) / (trial * trial).sum(1)  # squared cosine of the angle
+        first = nearness.argmin()
+        if nearness[first] < least:
+            best, least = trial[first] / np.linalg.norm(trial[first]), nearness[first]
+        reach *= 0.75
+    return best

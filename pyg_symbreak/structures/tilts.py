@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -105,7 +106,7 @@ class Octahedra:
     edge: float
     num_atoms: int
 
-    def wave(self, flips: tuple[bool, bool, bool]) -> np.ndarray | None:
+    def wave(self, flips: Sequence[bool]) -> np.ndarray | None:
         """Signs [n] of the octahedra that change along the axes with a flip and stay along the others.
 
         None where the cell does not fit them.
@@ -120,9 +121,12 @@ class Octahedra:
 
     def phase(self, axis: int, sign: str) -> np.ndarray | None:
         """Signs of the octahedra in a tilt about an axis, in phase ("+") or out of phase ("-") along it."""
-        flips = [True, True, True]
-        flips[axis] = sign == "-"
-        return self.wave((flips[0], flips[1], flips[2]))
+        return self._phases[axis, sign]
+
+    @cached_property
+    def _phases(self) -> dict[tuple[int, str], np.ndarray | None]:
+        others = {axis: np.arange(3) != axis for axis in range(3)}
+        return {(axis, sign): self.wave(others[axis] | (sign == "-")) for axis in range(3) for sign in "+-"}
 
     def field(self, symbol: str) -> np.ndarray:
         """Rotation vectors [N, 3] on the centres, zero elsewhere, of a tilt system; the largest has length 1.
@@ -150,6 +154,10 @@ class Octahedra:
 
         None of others.
         """
+        size = np.abs(displacements).max()
+        corners = np.bincount(self.bonds[:, 2], minlength=self.num_atoms) > 0
+        if np.abs(displacements[~corners]).max(initial=0) > 1e-3 * size:
+            return None
         length = np.linalg.norm(self.arms, axis=1)[:, None]
         field, moved = np.zeros((self.num_atoms, 3)), displacements[self.bonds[:, 2]]
         np.add.at(field, self.centers[self.bonds[:, 0]], np.cross(self.arms, moved) / (4 * length**2))
@@ -160,7 +168,6 @@ class Octahedra:
                 if signs is not None:
                     angles[axis, column] = abs(mean := (signs * (field[self.centers] @ self.axes[axis])).mean())
                     tilts[self.centers] += mean * np.outer(signs, self.axes[axis])
-        size = np.abs(displacements).max()
         pure = np.abs(self.displacements(tilts) - displacements).max() < 1e-3 * size
         angles /= max(angles.max(), 1e-300)
         return _symbol(angles, 1e-3)[0] if pure and angles.min(1).max() < 1e-3 else None
