@@ -18,7 +18,7 @@ from pyg_symbreak.structures import from_ase
 
 __all__ = ["Ferroelectrics"]
 
-SHA256 = "c14daed68067d75c2e0848c99d4db3541b63a661eda46f5d5cd9c31e73ee773d"
+SHA256 = "79b0eb23ae7932a7fad5c84dea2d7ca0a9e7f2a3c6760e58175368731ce34ea1"
 
 
 class Ferroelectrics(ShippedDataset):
@@ -33,8 +33,10 @@ class Ferroelectrics(ShippedDataset):
     curated first-principles database of ferroelectrics", Scientific Data 7, 72 (2020), doi 10.1038/s41597-020-0407-9
     (repository blondegeek/ferroelectric_search_site, MIT licence, copyright 2019 Tess Smidt). The structures are from
     PBE and PBE+U calculations of the Materials Project (CC BY 4.0). Atoms are matched by
-    :func:`~pyg_symbreak.structures.match_atoms`, to the least sum of squared displacements; K are the operations of S
-    that change them, or by the strain a vector of the cell, by 0.01 Å at most.
+    :func:`~pyg_symbreak.relation.match_structures`, so that most symmetry is kept at little more than the least sum of
+    squared displacements; K are the operations of S that change them, or by the strain a vector of the cell, by 0.01 Å
+    at most. K has the space group of the child in all pairs but one, BC2N, whose atoms cannot be assigned so. Nine
+    parents have operations that the shape of the child's cell hides: there S is K.
 
     ===================== ========= ============================================================================
     key                   shape     meaning
@@ -51,6 +53,7 @@ class Ferroelectrics(ShippedDataset):
     ``polar_number``      [1]       number of the space group of the child, as the database has it
     ``count``             [1]       number of equivalent domains :math:`|S|/|K|`
     ``lost_translations`` [1]       translations inside the cell that S has for each that K has; 1 if none is lost
+    ``alternatives``      [1]       number of other assignments of atoms that keep as much and cost not much more
     ``polarization``      [1]       µC/cm², not a number where it is not known
     ``energy``            [1]       eV an atom, polar less nonpolar, not a number where it is not known
     ``smooth``            [1]       whether the polarization was followed without a jump along the distortion
@@ -60,7 +63,8 @@ class Ferroelectrics(ShippedDataset):
     ===================== ========= ============================================================================
 
     Pairs whose atoms cannot be matched, as their cells differ too much (reconstructive transitions), have no target:
-    they are left out of the graphs and listed in :attr:`unmatched` with the reason.
+    they are left out of the graphs and listed in :attr:`unmatched` with the reason. Their cells differ by stretches of
+    1.3 to 1.9: to describe them as distortions all the same, match with a larger ``max_strain``.
 
     Parameters
     ----------
@@ -151,6 +155,7 @@ def _graph(record: dict[str, Any]) -> Data:
     data.parent_number = torch.tensor([record["nonpolar_space_group"]])
     data.polar_number = torch.tensor([record["polar_space_group"]])
     data.lost_translations = torch.tensor([record["lost_translations"]])
+    data.alternatives = torch.tensor([record["alternatives"]])
     data.polarization = data.pos.new_tensor([record.get("polarization_uC_per_cm2", unknown)])
     data.energy = data.pos.new_tensor([record.get("energy_difference_eV_per_atom", unknown)])
     data.smooth = torch.tensor([record.get("polarization_curve") == "smooth"])
