@@ -272,8 +272,15 @@ def discover(
     model: Annotated[
         Path, typer.Argument(help="Model, as torch.save(model, file) writes it. Loading it runs its code.")
     ],
-    data: Annotated[Path, typer.Argument(help="Structures: the frames of a file that ASE reads.")],
+    data: Annotated[
+        Path,
+        typer.Argument(help="Structures: frames of a file that ASE reads, or a list of Data saved by torch, *.pt."),
+    ],
     irreps_out: Annotated[str, typer.Option(help="How the output is meant to transform: 1x1o, 0e.")],
+    features: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=IRREPS", help="Attribute of Data in a .pt file that turns with it: breaking=1o."),
+    ] = None,
     cutoff: Annotated[
         float | None, typer.Option(help="List neighbours within this distance, Å, before each call.")
     ] = None,
@@ -285,8 +292,9 @@ def discover(
     with errors():
         if not model.is_file():
             raise FileNotFoundError(f"{model}: no such file")
-        frames = list(read_frames(data))
-        from pyg_symbreak.cli.discover import report, show
+        frames = None if data.suffix == ".pt" else list(read_frames(data))
+        from pyg_symbreak.cli.discover import report, saved, show
 
-        found = report(model, frames, irreps_out, cutoff, degree, figure)
+        dataset = saved(data) if frames is None else frames
+        found = report(model, dataset, irreps_out, features_of(features), cutoff, degree, figure)
         emit({"model": str(model), "data": str(data)} | found, as_json, show)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,38 @@ from pyg_symbreak.discover import symmetry_report
 from pyg_symbreak.structures import from_ase
 from pyg_symbreak.transforms import NeighborList
 
-__all__ = ["report", "show"]
+__all__ = ["report", "saved", "show"]
+
+
+def saved(file: Path) -> list[Data]:
+    """The structures in a file of torch."""
+    found = _load(file)
+    structures = [found] if isinstance(found, Data) else list(found) if isinstance(found, list | tuple) else []
+    if not structures or not all(isinstance(data, Data) and data.get("pos") is not None for data in structures):
+        raise ValueError(f"{file} holds no list of Data with pos: save one by torch.save(list(dataset), file)")
+    return structures
+
+
+def _load(file: Path) -> Any:
+    try:
+        return torch.load(file, weights_only=False)
+    except OSError:
+        raise
+    except Exception as error:  # unpickling raises whatever the file says
+        raise ValueError(f"{file}: nothing that torch.load reads ({type(error).__name__}: {error})") from error
 
 
 def report(
-    model_file: Path, frames: list[Atoms], irreps_out: str, cutoff: float | None, degree: int, figure: Path | None
+    model_file: Path,
+    structures: Sequence[Atoms | Data],
+    irreps_out: str,
+    features: dict[str, str],
+    cutoff: float | None,
+    degree: int,
+    figure: Path | None,
 ) -> dict[str, Any]:
     """The faults of the model and all errors; the figure of them if a file for it is given."""
-    try:
-        model = torch.load(model_file, weights_only=False)
-    except Exception as error:  # unpickling raises whatever the file says
-        raise ValueError(f"{model_file}: no model that torch.load reads ({type(error).__name__}: {error})") from error
+    model = _load(model_file)
     if not callable(model):
         raise ValueError(f"{model_file} holds {type(model).__name__}: save the model itself, torch.save(model, file)")
     dtype = next((p.dtype for p in model.parameters()), None) if isinstance(model, torch.nn.Module) else None
@@ -36,10 +57,12 @@ def report(
     def of(data: Data) -> torch.Tensor:
         return model(data if edges is None else edges(data))
 
-    found = symmetry_report(of, [from_ase(atoms, dtype) for atoms in frames], irreps_out, degree=degree)
+    dataset = [from_ase(s, dtype) if isinstance(s, Atoms) else s for s in structures]
+    found = symmetry_report(of, dataset, irreps_out, features, degree=degree)
     if figure is not None:
         _draw(found.table(), figure)
-    return asdict(found) | {"table": found.table()}
+    kept = found.generators.generators.round(12).tolist()
+    return vars(found) | {"variance": found.variance, "generators": kept, "table": found.table()}
 
 
 def _draw(rows: list[tuple[str, float]], path: Path) -> None:
@@ -61,5 +84,6 @@ def show(found: dict[str, Any]) -> None:
     for name, value in found["table"]:
         table.add_row(name, f"{value:.1e}")
     console.print(table)
+    console.print(f"equivariant under {len(found['generators'])} of 6 generators of turns and shifts", highlight=False)
     for fault in found["faults"] or ["No fault was found."]:
         console.print(fault, highlight=False, soft_wrap=True)

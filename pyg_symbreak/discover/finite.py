@@ -15,8 +15,10 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from pyg_symbreak.groups import FiniteGroup, PointGroup, irreps_matrices
+from pyg_symbreak.groups import FiniteGroup, PointGroup
 from pyg_symbreak.testing import equality_p_value
+
+from .images import Images, elements_of
 
 __all__ = ["FiniteSymmetries", "finite_symmetries"]
 
@@ -114,22 +116,13 @@ def finite_symmetries(
     if group is None:
         few = _Comparison(f, _first(x, SEARCHED), o3.Irreps(irreps_out))
         group = _continuous(few, tolerance)
-        if group is None or max(map(compare.error, _tried(group, seed))) > tolerance:
+        if group is None or max(map(compare.error, elements_of(group, seed))) > tolerance:
             group = _finite(few, tolerance)
-    elements = _tried(group, seed)
+    elements = elements_of(group, seed)
     errors = np.array([compare.error(g) for g in elements])
     p_values = None if y is None else compare.p_values(elements, y, seed)
     respected = errors <= tolerance if p_values is None else p_values > LEVEL / len(elements)
     return FiniteSymmetries(_kept(group, elements, respected), elements, errors, p_values)
-
-
-def _tried(group: PointGroup, seed: int) -> np.ndarray:
-    """All elements [n, 3, 3] of a finite group; of another one of each component, and random ones."""
-    if group.is_finite:
-        return group.matrices
-    rng = np.random.default_rng(seed)
-    drawn = [group.random_element(rng) for _ in range(4 * len(group.components))]
-    return np.concatenate([group.components, drawn])
 
 
 def _first(x: Tensor | Batch, count: int) -> Tensor | Batch:
@@ -138,46 +131,25 @@ def _first(x: Tensor | Batch, count: int) -> Tensor | Batch:
     return x[:count]
 
 
-class _Comparison:
-    """A function at points and at their images."""
+class _Comparison(Images):
+    """A function at points or at a batch, and at their images."""
 
     def __init__(self, f: Callable[[Any], Tensor], x: Tensor | Batch, irreps: o3.Irreps):
-        self.f, self.x, self.irreps = f, x, irreps
-        self.pos = x.pos if isinstance(x, Data) else x
-        if self.pos.shape[-1] != 3:
-            raise ValueError(f"elements of O(3) act on points [..., 3], got {list(self.pos.shape)}")
-        self.values = self._at(self.pos)
-        self.spread = float((self.values - self._mean()).square().mean().sqrt())
-        if not self.spread > 0:
-            raise ValueError("the function is constant or not finite: every element is respected")
+        pos = x.pos if isinstance(x, Data) else x
+        if pos.shape[-1] != 3:
+            raise ValueError(f"elements of O(3) act on points [..., 3], got {list(pos.shape)}")
+        super().__init__(f, [x], irreps, {})
 
-    def _mean(self) -> Tensor:
-        """The mean of the invariant part of the output, the only one that is no deviation."""
-        invariant = torch.cat([torch.full((i.dim,), float(i.ir == o3.Irrep("0e"))) for i in self.irreps])
-        return self.values.mean(0) * invariant.to(self.values)
-
-    @torch.no_grad()
-    def _at(self, pos: Tensor) -> Tensor:
-        if isinstance(self.x, Data):
-            moved = self.x.clone()
-            moved.pos = pos
-        out = self.f(moved if isinstance(self.x, Data) else pos)
-        return out.reshape(-1, self.irreps.dim).double()
-
-    def residual(self, element: np.ndarray) -> Tensor:
-        """D(g)⁻¹ f(gx) [n, dim]."""
-        there = self._at(self.pos @ torch.from_numpy(element.T.copy()).to(self.pos))
-        return there @ torch.from_numpy(irreps_matrices(self.irreps, element[None])[0]).to(there)
-
-    def error(self, element: np.ndarray) -> float:
-        return float((self.residual(element) - self.values).square().mean().sqrt()) / (2**0.5 * self.spread)
+    def error(self, element: np.ndarray, shift: np.ndarray | None = None) -> float:
+        """Over the root mean square difference of two independent values."""
+        return super().error(element, shift) / 2**0.5
 
     def p_values(self, elements: np.ndarray, y: Tensor, seed: int) -> np.ndarray:
-        labels = y.reshape(-1, self.irreps.dim).to(self.values)
-        here = self.values - labels
+        labels = y.reshape(-1, self.irreps.dim).to(self.values[0])
+        here = self.values[0] - labels
         draws = math.ceil(2 * len(elements) / LEVEL)
         generator = torch.Generator().manual_seed(seed)
-        residuals = (self.residual(g) - labels for g in elements)
+        residuals = (self.turned_back(g)[0] - labels for g in elements)
         return np.array([equality_p_value(r, here, permutations=draws, generator=generator) for r in residuals])
 
 

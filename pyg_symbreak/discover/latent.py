@@ -18,9 +18,10 @@ class TransformationVAE(nn.Module):
     .. math:: z \sim q(z | x_1), \quad w \sim q(w | x_1, x_2), \quad x_1 \approx D z, \quad x_2 \approx D\, T(w) z
 
     with T a one-parameter group, :math:`T(w) = \exp(w A)`, A antisymmetric and learned: :math:`T(w) T(w') = T(w + w')`
-    exactly, so that transformations larger than any seen are products of small ones. The decoder D is linear, so that
-    this holds of what is decoded too. After G. Giannone, S. Saremi, J. Masci and C. Osendorfer, "No representation
-    without transformation", arXiv 1912.03845.
+    exactly, so that transformations larger than any seen are products of small ones. Encoder and decoder being free to
+    choose the coordinates of z, A turns its coordinate planes, at rates that are learned. The decoder D is linear, so
+    that the law holds of what is decoded too. After G. Giannone, S. Saremi, J. Masci and C. Osendorfer, "No
+    representation without transformation", arXiv 1912.03845.
 
     Parameters
     ----------
@@ -41,6 +42,8 @@ class TransformationVAE(nn.Module):
         - **latents:** :math:`(B, M)`, sizes w :math:`(B,)`
     """
 
+    planes: Tensor
+
     def __init__(
         self,
         nodes: int,
@@ -60,14 +63,18 @@ class TransformationVAE(nn.Module):
         if action != "none":
             self.sizes = _mlp(2 * size, hidden, 2)
         if action == "group":
-            self.free_generator = nn.Parameter(torch.randn(latent, latent) / latent**0.5)
+            first = torch.arange(latent // 2)
+            planes = torch.zeros(len(first), latent, latent)
+            planes[first, 2 * first + 1, 2 * first], planes[first, 2 * first, 2 * first + 1] = 1, -1
+            self.register_buffer("planes", planes)
+            self.rates = nn.Parameter(0.5 + torch.rand(len(first)))  # arcs of about a radian: larger ones have aliases
         elif action == "free":
             self.matrix = _mlp(1, hidden, latent * latent)
 
     @property
     def generator(self) -> Tensor:
         """A, [latent, latent]."""
-        return self.free_generator - self.free_generator.T
+        return torch.einsum("k,kij->ij", self.rates, self.planes)
 
     @property
     def group(self) -> LieGroup:
@@ -85,7 +92,10 @@ class TransformationVAE(nn.Module):
     def matrices(self, w: Tensor) -> Tensor:
         """T(w), [B, latent, latent]."""
         if self.action == "group":
-            return torch.linalg.matrix_exp(w[:, None, None] * self.generator)
+            angles = w[:, None] * self.rates
+            turn = torch.einsum("bk,kij->bij", angles.sin(), self.planes)
+            back = torch.einsum("bk,kij->bij", 1 - angles.cos(), self.planes @ self.planes)
+            return torch.eye(self.latent).to(w) + turn + back
         if self.action == "free":
             return torch.eye(self.latent).to(w) + self.matrix(w[:, None]).view(-1, self.latent, self.latent)
         raise ValueError("this model has no transformations: it was made with action='none'")
@@ -94,10 +104,10 @@ class TransformationVAE(nn.Module):
         """Latents after transformations of some sizes."""
         return torch.einsum("bij,bj->bi", self.matrices(w), z)
 
-    def infer(self, x: Tensor, other: Tensor, reach: float, candidates: int = 721) -> Tensor:
-        """The size w, among some between -reach and reach, that carries each view x best to another one."""
+    def infer(self, x: Tensor, other: Tensor, reach: float) -> Tensor:
+        """The size w, of 721 between -reach and reach, that carries each view x best to another one, [B, N, F] each."""
         z = self.encode(x)
-        grid = torch.linspace(-reach, reach, candidates).to(z)
+        grid = torch.linspace(-reach, reach, 721).to(z)
         images = self.decoder(torch.einsum("gij,bj->gbi", self.matrices(grid), z))
         return grid[(images - other.flatten(1)).square().sum(2).argmin(0)]
 

@@ -11,6 +11,9 @@ from pyg_symbreak.detect import PermutationGroup, detect_symmetry
 
 __all__ = ["gram_symmetry", "learn_orbit", "orbit_penalty"]
 
+STARTS = 4
+"""First guesses of a dictionary."""
+
 
 def orbit_penalty(atoms: Tensor) -> Tensor:
     r"""How far some vectors are from one orbit of a group of isometries.
@@ -23,7 +26,7 @@ def orbit_penalty(atoms: Tensor) -> Tensor:
 
     Parameters
     ----------
-    atoms : Tensor [k, n]
+    atoms : Tensor [..., k, n]
 
     Examples
     --------
@@ -32,8 +35,8 @@ def orbit_penalty(atoms: Tensor) -> Tensor:
     >>> bool(orbit_penalty(orbit) < 1e-28)
     True
     """
-    rows = (atoms @ atoms.T).sort(dim=1).values
-    return 2 * (rows - rows.mean(0)).square().sum(1).mean()
+    rows = (atoms @ atoms.mT).sort(dim=-1).values
+    return 2 * (rows - rows.mean(-2, keepdim=True)).square().sum(-1).mean(-1)
 
 
 def gram_symmetry(atoms: Tensor, tolerance: float = 0.05) -> PermutationGroup:
@@ -74,7 +77,8 @@ def learn_orbit(
 
     It minimizes the squared error of :math:`\sum_k p_k w_k`, p the softmax of the scalar products with the atoms, over
     atoms of the length of the data, plus the weight times :func:`orbit_penalty`, which grows from nothing: the atoms
-    first find the data, from random points far from one another.
+    first find the data, from random points far from one another. In many starts two atoms share what one should
+    explain, a false minimum with the penalty or without: of four starts the one that ends lowest is returned.
 
     Parameters
     ----------
@@ -95,24 +99,26 @@ def learn_orbit(
     """
     length = x.norm(dim=1).mean()
     points = (x / length).double()
-    free = _spread(points, atoms, seed).requires_grad_()
+    generator = torch.Generator().manual_seed(seed)
+    free = torch.stack([_spread(points, atoms, generator) for _ in range(STARTS)]).requires_grad_()
     optimizer = torch.optim.Adam([free], lr=0.02)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+
+    def losses(unit: Tensor, weight: float) -> Tensor:
+        share = (sharpness * points @ unit.mT).softmax(-1)
+        return (share @ unit - points).square().sum(-1).mean(-1) + weight * orbit_penalty(unit)
+
     for step in range(steps):
-        unit = free / free.norm(dim=1, keepdim=True)
-        share = (sharpness * points @ unit.T).softmax(1)
-        loss = (share @ unit - points).square().sum(1).mean() + weight * step / steps * orbit_penalty(unit)
         optimizer.zero_grad()
-        loss.backward()
+        losses(free / free.norm(dim=-1, keepdim=True), weight * step / steps).sum().backward()
         optimizer.step()
         schedule.step()
-    unit = free.detach() / free.detach().norm(dim=1, keepdim=True)
-    return (unit * length).to(x)
+    unit = (free / free.norm(dim=-1, keepdim=True)).detach()
+    return (unit[losses(unit, weight).argmin()] * length).to(x)
 
 
-def _spread(points: Tensor, count: int, seed: int) -> Tensor:
+def _spread(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Points that are far from one another, each drawn in proportion to its squared distance to those before."""
-    generator = torch.Generator().manual_seed(seed)
     chosen = [int(torch.randint(len(points), (1,), generator=generator))]
     while len(chosen) < count:
         apart = torch.cdist(points, points[chosen]).min(1).values.square()

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from e3nn import o3
+from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from pyg_symbreak.detect import Symmetry, detect_symmetry
-from pyg_symbreak.groups import PointGroup, irreps_matrices, wigner_d
+from pyg_symbreak.groups import LieGroup, PointGroup, irreps_matrices, wigner_d
+
+from .images import Images, back, elements_of, moved
 
 __all__ = ["SymmetryReport", "rotation_quadrature", "symmetrized", "symmetry_report"]
 
@@ -35,7 +37,9 @@ class SymmetryReport:
     faults : list of str
         What is wrong, in words; empty where nothing is.
     permutation, translation, rotation, inversion : float
-        Errors under random orders of the nodes, shifts, rotations, and under the inversion.
+        Errors under random orders of the nodes, shifts, rotations of the group, and its improper elements.
+    generators : LieGroup
+        The motions, turns and shifts on (x, 1), that the model is equivariant under: six where nothing is broken.
     irreps : dict of str to float
         Of the output turned back, as a function on O(3), the part in each irrep: "0e" is equivariant, all else is
         error.
@@ -43,8 +47,8 @@ class SymmetryReport:
         The part in irreps above the degree of the quadrature.
     elements : dict of str to float
         Errors under the 48 elements of O_h in the axes of the model, by name.
-    own : dict of str to float
-        For each structure that has symmetry, by number and point group, the error under its own elements: its nodes
+    own : dict of str to dict
+        For each structure that has symmetry, by number and point group, the error under each of its elements: nodes
         that are alike get outputs that are not.
     jump : float
         The largest change of the output at one place.
@@ -55,22 +59,29 @@ class SymmetryReport:
     translation: float
     rotation: float
     inversion: float
+    generators: LieGroup
     irreps: dict[str, float]
     beyond: float
     elements: dict[str, float] = field(repr=False)
-    own: dict[str, float]
+    own: dict[str, dict[str, float]]
     jump: float
+
+    @property
+    def variance(self) -> float:
+        """The variance of the output turned back over O(3), over the squared spread: the squares of all errors."""
+        return sum(part**2 for name, part in self.irreps.items() if name != "0e") + self.beyond**2
 
     def table(self) -> list[tuple[str, float]]:
         """The rows of a table: what was tried, and its error."""
         rows = [("order of the nodes", self.permutation), ("translations", self.translation)]
         rows += [("rotations", self.rotation), ("inversion", self.inversion), ("jumps", self.jump)]
+        rows += [("deviation over O(3)", self.variance**0.5)]
         rows += [(f"error in {name}", value) for name, value in self.irreps.items() if name != "0e"]
-        return [
-            *rows,
-            ("error in higher irreps", self.beyond),
-            *((f"own symmetry: {k}", v) for k, v in self.own.items()),
-        ]
+        rows += [("error in higher irreps", self.beyond)]
+        for structure, errors in self.own.items():
+            worst = max(errors, key=lambda name: errors[name])
+            rows.append((f"own symmetry {structure}, {worst}", errors[worst]))
+        return rows
 
 
 def rotation_quadrature(degree: int) -> tuple[np.ndarray, np.ndarray]:
@@ -141,7 +152,7 @@ class _Symmetrized(nn.Module):
     def forward(self, data: Data) -> Tensor:
         total: Tensor | float = 0.0
         for element, weight in zip(self.elements, self.weights, strict=True):
-            total = total + weight * _back(self.model(_turned(data, element, self.features)), self.irreps, element)
+            total = total + weight * back(self.model(moved(data, element, self.features)), self.irreps, element)
         assert isinstance(total, Tensor)
         return total
 
@@ -151,6 +162,7 @@ def symmetry_report(
     dataset: Iterable[Data],
     irreps_out: str | o3.Irreps,
     features: Mapping[str, str] | None = None,
+    group: PointGroup | None = None,
     degree: int = 3,
     tolerance: float = 1e-3,
     seed: int = 0,
@@ -172,7 +184,10 @@ def symmetry_report(
     irreps_out : str or e3nn Irreps
         How the output is meant to transform.
     features : mapping of str to irreps, optional
-        Node attributes, besides ``pos``, that turn with the structure.
+        Attributes, besides ``pos``, that turn with the structure.
+    group : PointGroup, optional
+        What the model is meant to be equivariant under, beside translations: O(3) unless given, SO(3), or the finite
+        group of a group convolution.
     degree : int
         Largest l of the projection.
     tolerance : float
@@ -197,108 +212,73 @@ def symmetry_report(
     structures = list(dataset)
     if not structures:
         raise ValueError("the data set is empty: give a few structures")
+    group = PointGroup("O3") if group is None else group
     probe = _Probe(model, structures, o3.Irreps(irreps_out), dict(features or {}))
     rng = np.random.default_rng(seed)
-    turns = Rotation.random(8, random_state=seed).as_matrix()
     octahedral = PointGroup("Oh")
-    names = octahedral.element_names
-    elements = dict(zip(names, map(probe.error, octahedral.matrices), strict=True))
+    elements = dict(zip(octahedral.element_names, map(probe.error, octahedral.matrices), strict=True))
     irreps, beyond = probe.projections(degree)
     jump, cutoff = probe.largest_jump(rng, tolerance)
+    tried = elements_of(group, seed)
+    is_proper = np.linalg.det(tried) > 0
     report = SymmetryReport(
         faults=[],
         permutation=max(probe.permutation_error(rng) for _ in range(3)),
-        translation=max(probe.translation_error(rng.normal(size=3)) for _ in range(3)),
-        rotation=max(map(probe.error, turns)),
-        inversion=probe.error(-np.eye(3)),
+        translation=max(probe.error(np.eye(3), rng.normal(size=3)) for _ in range(3)),
+        rotation=max(map(probe.error, tried[is_proper])),
+        inversion=max(map(probe.error, tried[~is_proper]), default=0.0),
+        generators=probe.generators(tolerance),
         irreps=irreps,
         beyond=beyond,
         elements=elements,
         own=probe.own_errors(),
         jump=jump,
     )
-    report.faults.extend(_named(report, probe, turns, cutoff, tolerance))
+    report.faults.extend(_named(report, probe, tried[~is_proper], cutoff, tolerance))
     return report
 
 
-def _turned(data: Data, element: np.ndarray, features: Mapping[str, str]) -> Data:
-    """The structure after an element of O(3)."""
-    moved = copy.copy(data)
-    g = torch.from_numpy(np.ascontiguousarray(element)).to(data.pos)
-    moved.pos = data.pos @ g.T
-    if data.get("cell") is not None:
-        moved.cell = data.cell @ g.T
-    for name, irreps in features.items():
-        d = torch.from_numpy(irreps_matrices(o3.Irreps(irreps), element[None])[0])
-        moved[name] = data[name] @ d.T.to(data[name])
-    return moved
-
-
-def _back(out: Tensor, irreps: o3.Irreps, element: np.ndarray) -> Tensor:
-    """D(g)⁻¹ of an output, [..., dim]."""
-    d = torch.from_numpy(irreps_matrices(irreps, element[None])[0]).to(out)
-    return (out.reshape(-1, irreps.dim) @ d).view(out.shape)
-
-
-class _Probe:
+class _Probe(Images):
     """A model at structures and at their images."""
-
-    def __init__(self, model: Model, structures: Sequence[Data], irreps: o3.Irreps, features: dict[str, str]):
-        self.model, self.structures, self.irreps, self.features = model, structures, irreps, features
-        self.values = [self._at(data) for data in structures]
-        pooled = torch.cat(self.values)
-        invariant = torch.cat([torch.full((i.dim,), float(i.ir == o3.Irrep("0e"))) for i in irreps]).to(pooled)
-        self.spread = float((pooled - pooled.mean(0) * invariant).square().mean().sqrt())
-        if not self.spread > 0:
-            raise ValueError("the output is zero, or the same for all structures: nothing can be told from it")
-
-    @torch.no_grad()
-    def _at(self, data: Data) -> Tensor:
-        out = self.model(data)
-        if out.numel() % self.irreps.dim or not torch.isfinite(out).all():
-            raise ValueError(
-                f"the output {list(out.shape)} is no finite vector of {self.irreps} for each node or structure"
-            )
-        return out.reshape(-1, self.irreps.dim).double()
-
-    def _relative(self, differences: Iterable[Tensor]) -> float:
-        return float(torch.cat(list(differences)).square().mean().sqrt()) / self.spread
-
-    def turned_back(self, element: np.ndarray) -> list[Tensor]:
-        return [_back(self._at(_turned(x, element, self.features)), self.irreps, element) for x in self.structures]
-
-    def error(self, element: np.ndarray) -> float:
-        there = self.turned_back(element)
-        return self._relative(a - b for a, b in zip(there, self.values, strict=True))
-
-    def translation_error(self, shift: np.ndarray) -> float:
-        moved = []
-        for data in self.structures:
-            moved.append(copy.copy(data))
-            moved[-1].pos = data.pos + torch.from_numpy(shift).to(data.pos)
-        return self._relative(self._at(m) - v for m, v in zip(moved, self.values, strict=True))
 
     def permutation_error(self, rng: np.random.Generator) -> float:
         differences = []
         for data, value in zip(self.structures, self.values, strict=True):
             order = torch.from_numpy(rng.permutation(int(data.num_nodes)))
-            there = self._at(data.subgraph(order))
+            there = self.at(data.subgraph(order))
             differences.append(there - (value[order] if len(value) == data.num_nodes else value))
-        return self._relative(differences)
+        return self.relative(differences)
 
-    def own_errors(self) -> dict[str, float]:
-        """For each symmetric structure, the error under its own elements."""
+    def own_errors(self) -> dict[str, dict[str, float]]:
+        """For each symmetric structure, the error under each of its own elements that keeps its features."""
         found = {}
         for number, (data, value) in enumerate(zip(self.structures, self.values, strict=True)):
             symmetry = detect_symmetry(data)
             if not isinstance(symmetry, Symmetry) or len(symmetry.permutations) == 1:
                 continue
-            worst = 0.0
-            for element, image in zip(symmetry.rotations.numpy(), symmetry.permutations, strict=True):
-                there = _back(value[image] if len(value) == data.num_nodes else value, self.irreps, element)
-                worst = max(worst, self._relative([there - value]))
-            found[f"{number} ({symmetry.group.schoenflies})"] = worst
+            names = symmetry.group.element_names if symmetry.group.is_finite else map(str, itertools.count())
+            errors: dict[str, float] = {}
+            for element, image, name in zip(symmetry.rotations.numpy(), symmetry.permutations, names, strict=False):
+                given = [(value, self.irreps), *((data[key], o3.Irreps(i)) for key, i in self.features.items())]
+                misses = [back(v[image] if len(v) == data.num_nodes else v, i, element) - v for v, i in given]
+                if all(miss.abs().max() < 1e-3 for miss in misses[1:]):
+                    errors[name] = max(self.relative([misses[0]]), errors.get(name, 0.0))
+            found[f"{number} ({symmetry.group.schoenflies})"] = errors
         return found
+
+    def generators(self, tolerance: float) -> LieGroup:
+        """The null space of the rates at which the output turned back changes along turns (rad) and shifts (Å)."""
+        motions = LieGroup.euclidean(3)
+        step = float(torch.finfo(self.structures[0].pos.dtype).eps) ** 0.25
+        rates = []
+        for t in motions.generators:
+            there, before = (expm(sign * step * t) for sign in (1, -1))
+            ends = (torch.cat(self.turned_back(m[:3, :3], m[:3, 3])) for m in (there, before))
+            rates.append((next(ends) - next(ends)).flatten().numpy() / (2 * step * self.spread))
+        form = np.array(rates) @ np.array(rates).T / len(rates[0])
+        values, vectors = np.linalg.eigh(form)
+        kept = vectors[:, values < tolerance**2].T
+        return LieGroup(np.einsum("ka,aij->kij", kept, motions.generators))
 
     def projections(self, degree: int) -> tuple[dict[str, float], float]:
         """The root mean square of the part of F in each irrep of O(3) up to a degree, and of the rest."""
@@ -323,19 +303,17 @@ class _Probe:
         largest, distances = 0.0, []
         for data in self.structures:
             for _ in range(2):
-                way = torch.from_numpy(rng.normal(size=data.pos.shape)).to(data.pos)
-                way = way / way.norm(dim=1).max() * REACH
+                way = rng.normal(size=tuple(data.pos.shape))
+                way *= REACH / np.linalg.norm(way, axis=1).max()
                 for size, at in self._jumps(data, way, tolerance):
                     largest = max(largest, size)
-                    distances.append(torch.pdist((data.pos + at * way).double()))
+                    distances.append(torch.pdist(moved(data.pos.double(), np.eye(3), {}, at * way)))
         common = [r for r in distances[0] if all((d - r).abs().min() < 1e-4 for d in distances)] if distances else []
         return largest, float(common[0]) if len(common) == 1 else None
 
-    def _jumps(self, data: Data, way: Tensor, tolerance: float) -> list[tuple[float, float]]:
+    def _jumps(self, data: Data, way: np.ndarray, tolerance: float) -> list[tuple[float, float]]:
         def at(t: float) -> Tensor:
-            moved = copy.copy(data)
-            moved.pos = data.pos + t * way
-            return self._at(moved)
+            return self.at(moved(data, np.eye(3), {}, t * way))
 
         times = np.linspace(0, 1, STEPS + 1)
         values = [at(t) for t in times]
@@ -362,7 +340,7 @@ class _Probe:
         here, count = torch.cat(self.values), 0
         for g in turns:
             d = torch.from_numpy(irreps_matrices(self.irreps, g[None])[0])
-            there = torch.cat([self._at(_turned(x, g, self.features)) for x in self.structures])
+            there = torch.cat([back(image, self.irreps, g.T) for image in self.turned_back(g)])  # f(gx)
             # (Q f(gx) - D Q f(x))_i, linear in Q_kl
             rows = torch.einsum("ik,nl->nikl", torch.eye(dim, dtype=torch.float64), there)
             rows = (rows - torch.einsum("ik,nl->nikl", d, here)).reshape(-1, dim * dim)
@@ -374,7 +352,7 @@ class _Probe:
 
 
 def _named(
-    report: SymmetryReport, probe: _Probe, turns: np.ndarray, cutoff: float | None, tolerance: float
+    report: SymmetryReport, probe: _Probe, improper: np.ndarray, cutoff: float | None, tolerance: float
 ) -> list[str]:
     """What is wrong, in words."""
     faults = []
@@ -386,10 +364,10 @@ def _named(
         where = "" if cutoff is None else f" where two atoms are {cutoff:.3f} Å apart"
         faults.append(f"the output jumps{where}: a cutoff without an envelope that goes to zero")
     if report.rotation > tolerance:
-        faults.append(_rotation_fault(report, probe, turns, tolerance))
+        faults.append(_rotation_fault(report, probe, tolerance))
     elif report.inversion > tolerance:
         flipped = o3.Irreps([(mul, (ir.l, -ir.p)) for mul, ir in probe.irreps])
-        negated = probe._relative(a + b for a, b in zip(probe.turned_back(-np.eye(3)), probe.values, strict=True))
+        negated = probe.relative(a + b for a, b in zip(probe.turned_back(improper[0]), probe.values, strict=True))
         if negated < tolerance:
             faults.append(f"wrong parity: the output transforms as {flipped}, not as {probe.irreps}")
         else:
@@ -397,8 +375,8 @@ def _named(
     return faults
 
 
-def _rotation_fault(report: SymmetryReport, probe: _Probe, turns: np.ndarray, tolerance: float) -> str:
-    q, error = probe.basis(turns)
+def _rotation_fault(report: SymmetryReport, probe: _Probe, tolerance: float) -> str:
+    q, error = probe.basis(Rotation.random(8, random_state=0).as_matrix())
     if error < tolerance and np.linalg.cond(q) < 100:
         if probe.irreps == o3.Irreps("1o") or probe.irreps == o3.Irreps("1e"):
             return f"the components of the output are in another order or direction: {_axes(np.linalg.inv(q))}"
@@ -411,6 +389,11 @@ def _rotation_fault(report: SymmetryReport, probe: _Probe, turns: np.ndarray, to
             return f"the {name} axis is treated unlike the other two in one place of the model: mirrored or scaled"
     if respected >= _commuting({n: m for n, m in matrices.items() if np.linalg.det(m) > 0}, np.roll(np.eye(3), 1, 0)):
         return "x, y and z are permuted in one place of the model: e3nn's harmonics of old are ordered y, z, x"
+    turns = report.generators.generators[:, :3, :3]
+    values, basis = np.linalg.svd(turns.reshape(-1, 9), full_matrices=False)[1:]
+    if (values > 0.1).sum() == 1:
+        x, y, z = np.sqrt(2) * basis[0].reshape(3, 3)[[2, 0, 1], [1, 2, 0]]
+        return f"a direction of the laboratory, along ({x:.2f}, {y:.2f}, {z:.2f}), enters: only turns about it are kept"
     return "the output does not turn with the structure"
 
 

@@ -32,9 +32,14 @@ def test_distance_to_orbits(example):
 
 
 def test_far_views_are_far(example):
-    x, far = example.clouds(50, math.pi, torch.Generator().manual_seed(0), least=math.pi / 2)
-    cross = (x[..., 0] * far[..., 1] - x[..., 1] * far[..., 0]).sum(1)
-    angles = torch.atan2(cross, (x * far).sum((1, 2))).abs()
-    assert angles.min() >= math.pi / 2 - 1e-9
-    x, near = example.waves(50, 0.0, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(x, near)
+    x, near, far = example.rows_of_views(example.clouds, 50, torch.Generator().manual_seed(0))
+
+    def angles(other):
+        cross = (x[..., 0] * other[..., 1] - x[..., 1] * other[..., 0]).sum(1)
+        return torch.atan2(cross, (x * other).sum((1, 2)))
+
+    assert angles(far).abs().min() >= math.pi / 2 - 1e-9
+    assert angles(near).abs().max() <= math.pi / 4 + 1e-9
+    torch.testing.assert_close((4 * angles(near)).cos(), angles(far).cos())
+    x, near = example.pairs_of_views(example.waves, 50, torch.Generator().manual_seed(0))
+    assert torch.linalg.matrix_rank(torch.cat([x, near]).flatten(1)) == 4
