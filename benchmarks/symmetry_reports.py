@@ -1,8 +1,8 @@
 """What symmetry_report says of networks that were broken on purpose, and of sound ones.
 
 Each broken network is the library's own, untrained and in float64, with one of the faults that people make; the sound
-ones are the library's networks with their options, and the models of e3nn and PyG. Structures are three molecules out
-of shape and one with its symmetry::
+ones are the library's networks with their options, and the models of e3nn and PyG. Structures are methanol out of shape
+and ammonia with its symmetry::
 
     python benchmarks/symmetry_reports.py [--output FILE]
 
@@ -29,6 +29,7 @@ from pyg_symbreak.nn import BreakingEdgeInvariants, EncodeProcessDecode, GatedNe
 from pyg_symbreak.structures import from_ase
 from pyg_symbreak.transforms import NeighborList
 
+HEADER = "| network | broken | rotations | inversion | shifts | order | jumps | own | generators | found |"
 CUTOFF = 3.0
 FIELD = torch.tensor([0.6, 0.0, 0.8], dtype=torch.float64)
 OBJECT = {"object": "1o"}
@@ -37,7 +38,7 @@ OBJECT = {"object": "1o"}
 def structures() -> list[Data]:
     """Molecules, with an object for each, one for each node, and axial moments of the nodes."""
     found = []
-    for seed, (name, shake) in enumerate((("CH3OH", 0.05), ("C2H4", 0.05), ("CH3SH", 0.05), ("NH3", 0.0))):
+    for seed, (name, shake) in enumerate((("CH3OH", 0.05), ("NH3", 0.0))):
         generator = torch.Generator().manual_seed(seed)
         data = from_ase(molecule(name), dtype=torch.float64)
         n = len(data.pos)
@@ -60,7 +61,7 @@ class Case:
     features: dict[str, str] = field(default_factory=dict)
     group: PointGroup | None = None
 
-    def report(self, dataset: list[Data], degree: int = 3) -> SymmetryReport:
+    def report(self, dataset: list[Data], degree: int = 1) -> SymmetryReport:
         """The report."""
         return symmetry_report(self.model, dataset, self.irreps_out, self.features, self.group, degree)
 
@@ -295,25 +296,30 @@ def scalar_part(data: Data) -> Tensor:
     return (weights[:, :, None] * steps * steps * torch.tensor([1.0, 1.0, 2.0]).to(steps)).sum((1, 2))[:, None]
 
 
+def row(name: str, case: Case, dataset: list[Data]) -> tuple[str, bool]:
+    """The row of the table, and whether the one fault that there is was found, or nothing."""
+    found = case.report(dataset)
+    own = max(error for errors in found.own.values() for error in errors.values())
+    errors = (found.rotation, found.inversion, found.translation, found.permutation, found.jump, own)
+    cells = [name, "yes" if case.fault else "no", *(f"{e:.1g}" for e in errors), str(found.generators.dimension)]
+    line = "| " + " | ".join([*cells, "; ".join(found.faults) or "nothing"]) + " |"
+    return line, [case.fault in fault for fault in found.faults] == ([True] if case.fault else [])
+
+
 def main() -> None:
     """Print the table, and write it if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path)
     output = parser.parse_args().output
     torch.set_num_threads(1)
-    dataset = structures()
-    lines = [
-        "| network | broken | rotations | inversion | shifts | order | jumps | generators | found |",
-        "| --- " * 9 + "|",
-    ]
-    right = 0
+    dataset, right = structures(), 0
+    lines = [HEADER, "| --- " * HEADER.count(" | ") + "| --- |"]
+    print(*lines, sep="\n")
     for name, case in cases().items():
-        found = case.report(dataset)
-        errors = (found.rotation, found.inversion, found.translation, found.permutation, found.jump)
-        right += [case.fault in fault for fault in found.faults] == ([True] if case.fault else [])
-        cells = [name, "yes" if case.fault else "no", *(f"{e:.1g}" for e in errors), str(found.generators.dimension)]
-        lines.append("| " + " | ".join([*cells, "; ".join(found.faults) or "nothing"]) + " |")
-        print(lines[-1], flush=True)
+        line, as_it_should = row(name, case, dataset)
+        print(line, flush=True)
+        lines.append(line)
+        right += as_it_should
     lines.append(f"\n{right} of {len(cases())} as they should be: the one fault that there is, or nothing.")
     print(lines[-1])
     if output:

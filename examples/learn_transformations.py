@@ -158,8 +158,9 @@ def rows_of_views(make: Callable, count: int, generator: torch.Generator) -> tup
     return view(torch.zeros(count)), view(size), view(FAR * size)
 
 
-def train(make: Callable, action: str, seed: int, generator: torch.Generator, steps: int) -> TransformationVAE:
+def train(make: Callable, action: str, seed: int, steps: int) -> TransformationVAE:
     """A model of pairs of views within SEEN, its latents of as many dimensions as views span."""
+    generator = torch.Generator().manual_seed(seed)  # so that all models see the same views
     x, _ = pairs_of_views(make, 200, generator)
     torch.manual_seed(seed)
     latent = int(torch.linalg.matrix_rank(x.flatten(1)))
@@ -177,7 +178,7 @@ def train(make: Callable, action: str, seed: int, generator: torch.Generator, st
 
 def latent(make: Callable, seed: int, generator: torch.Generator, steps: int) -> dict:
     """Errors of views two to four times as far as any seen, with a latent transformation and without."""
-    models = {action: train(make, action, seed, generator, steps) for action in ("group", "free", "none")}
+    models = {action: train(make, action, seed, steps) for action in ("group", "free", "none")}
     x, near, far = rows_of_views(make, 200, generator)
 
     def error(latents: Tensor, model: TransformationVAE) -> float:

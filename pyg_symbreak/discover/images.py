@@ -61,7 +61,9 @@ class Images:
         invariant = torch.cat([torch.full((i.dim,), float(i.ir == o3.Irrep("0e"))) for i in irreps]).to(pooled)
         self.spread = float((pooled - pooled.mean(0) * invariant).square().mean().sqrt())
         if not self.spread > 0:
-            raise ValueError("the output is zero, constant, or not finite: nothing can be told from it")
+            raise ValueError(
+                "the output is constant, the same for all structures, or not finite: give other ones, or more"
+            )
 
     def at(self, x: Any) -> Tensor:
         """The values at a structure, float64 [n, dim]."""

@@ -254,16 +254,23 @@ class _Probe(Images):
         found = {}
         for number, (data, value) in enumerate(zip(self.structures, self.values, strict=True)):
             symmetry = detect_symmetry(data)
-            if not isinstance(symmetry, Symmetry) or len(symmetry.permutations) == 1:
+            if not isinstance(symmetry, Symmetry):
                 continue
-            names = symmetry.group.element_names if symmetry.group.is_finite else map(str, itertools.count())
+            group = symmetry.group
+            names = [group.element_names[i] for i in symmetry.elements] if group.is_finite else itertools.repeat("ends")
+            operations = list(zip(symmetry.rotations.numpy(), symmetry.permutations, names, strict=False))
+            if symmetry.kernel is not None:  # of atoms on a line, moves none of them
+                still = torch.arange(len(data.pos))
+                operations += [(g, still, "about the axis") for g in elements_of(symmetry.kernel, 0)]
+            if len(operations) == 1:
+                continue
             errors: dict[str, float] = {}
-            for element, image, name in zip(symmetry.rotations.numpy(), symmetry.permutations, names, strict=False):
+            for element, image, name in operations:
                 given = [(value, self.irreps), *((data[key], o3.Irreps(i)) for key, i in self.features.items())]
                 misses = [back(v[image] if len(v) == data.num_nodes else v, i, element) - v for v, i in given]
                 if all(miss.abs().max() < 1e-3 for miss in misses[1:]):
                     errors[name] = max(self.relative([misses[0]]), errors.get(name, 0.0))
-            found[f"{number} ({symmetry.group.schoenflies})"] = errors
+            found[f"{number} ({group.schoenflies})"] = errors
         return found
 
     def generators(self, tolerance: float) -> LieGroup:
@@ -392,7 +399,8 @@ def _rotation_fault(report: SymmetryReport, probe: _Probe, tolerance: float) -> 
     turns = report.generators.generators[:, :3, :3]
     values, basis = np.linalg.svd(turns.reshape(-1, 9), full_matrices=False)[1:]
     if (values > 0.1).sum() == 1:
-        x, y, z = np.sqrt(2) * basis[0].reshape(3, 3)[[2, 0, 1], [1, 2, 0]]
+        axis = np.sqrt(2) * basis[0].reshape(3, 3)[[2, 0, 1], [1, 2, 0]]
+        x, y, z = axis * np.sign(axis[np.abs(axis).argmax()])
         return f"a direction of the laboratory, along ({x:.2f}, {y:.2f}, {z:.2f}), enters: only turns about it are kept"
     return "the output does not turn with the structure"
 
