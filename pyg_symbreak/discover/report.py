@@ -368,8 +368,9 @@ def _named(
     if report.translation > tolerance:
         faults.append("the output depends on where the structure lies: use differences of positions")
     if report.jump > tolerance:
-        where = "" if cutoff is None else f" where two atoms are {cutoff:.3f} Å apart"
-        faults.append(f"the output jumps{where}: a cutoff without an envelope that goes to zero")
+        cut = f" where two atoms are {cutoff:.3f} Å apart: a cutoff without an envelope that goes to zero"
+        kink = ": neighbours listed by number or by several cutoffs, or the gradient of an activation with a kink"
+        faults.append("the output jumps" + (kink if cutoff is None else cut))
     if report.rotation > tolerance:
         faults.append(_rotation_fault(report, probe, tolerance))
     elif report.inversion > tolerance:
@@ -400,7 +401,7 @@ def _rotation_fault(report: SymmetryReport, probe: _Probe, tolerance: float) -> 
     values, basis = np.linalg.svd(turns.reshape(-1, 9), full_matrices=False)[1:]
     if (values > 0.1).sum() == 1:
         axis = np.sqrt(2) * basis[0].reshape(3, 3)[[2, 0, 1], [1, 2, 0]]
-        x, y, z = axis * np.sign(axis[np.abs(axis).argmax()])
+        x, y, z = (axis * np.sign(axis[np.abs(axis).argmax()])).round(2) + 0.0
         return f"a direction of the laboratory, along ({x:.2f}, {y:.2f}, {z:.2f}), enters: only turns about it are kept"
     return "the output does not turn with the structure"
 
