@@ -368,9 +368,10 @@ def _named(
     if report.translation > tolerance:
         faults.append("the output depends on where the structure lies: use differences of positions")
     if report.jump > tolerance:
-        cut = f" where two atoms are {cutoff:.3f} Å apart: a cutoff without an envelope that goes to zero"
+        where = "" if cutoff is None else f" where two atoms are {cutoff:.3f} Å apart"
+        cut = ": a cutoff without an envelope that goes to zero"
         kink = ": neighbours listed by number or by several cutoffs, or the gradient of an activation with a kink"
-        faults.append("the output jumps" + (kink if cutoff is None else cut))
+        faults.append(f"the output jumps{where}{kink if cutoff is None else cut}")
     if report.rotation > tolerance:
         faults.append(_rotation_fault(report, probe, tolerance))
     elif report.inversion > tolerance:
