@@ -89,7 +89,7 @@ def with_object(data: Data, strategy: str) -> Data:
     if strategy == "none":
         data.breaking, data.breaking_irreps = None, ""
         return data
-    return AddSymmetryBreaking(strategy=strategy, seed=0)(data)
+    return AddSymmetryBreaking(strategy, seed=0)(data)
 
 
 def draw(atoms: ase.Atoms, radius: float, strategy: str, lmax: int, object_degree: int) -> list[float]:

@@ -54,20 +54,23 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
     if not atoms.pbc.any():
         reach = min(reach, 1.0 + 2 * float(np.ptp(positions, axis=0).sum()))  # no two atoms are farther apart
     given, box = box, _shortest(box, atoms.pbc, reach)
-    places = np.linalg.solve(box.T, positions.T).T
+    inverse = np.linalg.inv(box)
+    places = positions @ inverse
     home = np.where(atoms.pbc, np.floor(places), 0).astype(np.int64)
     positions = positions - home @ box
     _refuse_too_many(positions, box[atoms.pbc], reach)
-    if (reach * np.linalg.norm(np.linalg.inv(box), axis=0)[atoms.pbc]).max(initial=0) > MAX_IMAGES:
+    heights = 1 / np.linalg.norm(inverse, axis=0)
+    if (reach / heights[atoms.pbc]).max(initial=0) > MAX_IMAGES:
         raise ValueError(
             f"the cell {box[atoms.pbc].tolist()} is too flat: within {reach:g} Å lie too many of its images"
         )
     short = box.copy()
-    for k in np.flatnonzero(~atoms.pbc):  # where it is empty the box is no longer than it must be
-        positions = positions - _excess(places[:, k], 2 * reach)[:, None] * box[k]
-    # Vacuum between images that do not count, as the search itself takes some skewed slabs for vast boxes.
-    box[~atoms.pbc] *= 1 + reach + np.ptp(np.linalg.solve(box.T, positions.T), axis=1)[~atoms.pbc, None]
-    heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0)
+    if not atoms.pbc.all():
+        for k in np.flatnonzero(~atoms.pbc):  # where it is empty the box is no longer than it must be
+            positions = positions - _excess(places[:, k], 2 * reach)[:, None] * box[k]
+        # Vacuum between images that do not count, as the search itself takes some skewed slabs for vast boxes.
+        box[~atoms.pbc] *= 1 + reach + np.ptp(np.linalg.solve(box.T, positions.T), axis=1)[~atoms.pbc, None]
+        heights = 1 / np.linalg.norm(np.linalg.inv(box), axis=0)
     most = max(MIN_BINS, 8 * len(atoms))
     while not _can_merge(heights, reach) or (
         _bins(heights, reach).prod() > most and _visits(heights, 2 * reach) < _visits(heights, reach)
@@ -131,13 +134,12 @@ def _refuse_too_many(positions: np.ndarray, vectors: np.ndarray, reach: float) -
         measure = np.sqrt(abs(np.linalg.det(vectors @ vectors.T)))  # length, area or volume of the cell
         ball = {1: 2.0, 2: np.pi, 3: 4 / 3 * np.pi}[len(vectors)] * reach ** len(vectors)
         neighbors = count * ball / measure
-        lengths = ", ".join(f"{v:.3g}" for v in np.linalg.norm(vectors, axis=1))
-        unit = f"the cell, with vectors of {lengths} Å, is"
     else:
         some = positions[:: max(1, count // 50)]
         neighbors = (np.linalg.norm(some[:, None] - positions, axis=2) < reach).mean() * count if count else 0
-        unit = "the positions are"
     if neighbors > MAX_NEIGHBORS or count * neighbors > MAX_PAIRS:
+        lengths = ", ".join(f"{v:.3g}" for v in np.linalg.norm(vectors, axis=1))
+        unit = f"the cell, with vectors of {lengths} Å, is" if len(vectors) else "the positions are"
         raise ValueError(
             f"within {reach:g} Å an atom of this structure would have about {neighbors:.2g} neighbours: the cutoff is "
             f"too large, or {unit} not in Å"

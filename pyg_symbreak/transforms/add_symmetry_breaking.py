@@ -73,6 +73,7 @@ class AddSymmetryBreaking(BaseTransform):
     that rotate or renumber (``RandomRotate``) come before this one. ``data.breaking_mark`` [1, 3], a vector of the
     positions, tells the first batch that :class:`~pyg_symbreak.nn.GatedNetwork` or
     :class:`~pyg_symbreak.nn.BreakingEdgeInvariants` sees whether they do (noise has none, it fits any orientation).
+    Turns of less than 11 degrees pass, as a jitter of the positions does, and later batches are not looked at.
 
     Parameters
     ----------
