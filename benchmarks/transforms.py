@@ -1,21 +1,21 @@
 """What AddSymmetryBreaking costs a structure, every strategy, beside one training step of SchNet on such structures.
 
-python benchmarks/transforms.py
+python benchmarks/transforms.py [--output benchmarks/results/transforms.md]
 """
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import argparse
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import networkx as nx
 import torch
 from ase.build import bulk, molecule
 from ase.collections import g2
-from rich.console import Console
-from rich.table import Table
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import SchNet
 from torch_geometric.transforms import BaseTransform
@@ -98,25 +98,29 @@ class Given(torch.nn.Module):
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table and, if asked to, write it."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--output", type=Path)
+    output = parser.parse_args().output
     torch.set_num_threads(1)
-    table = Table(title="CPU time a structure, one thread")
-    for name in ("structures", "transform", "number", "ms", "of a SchNet step"):
-        table.add_column(name, justify="left" if name in ("structures", "transform") else "right")
     step = schnet_step()
-    table.add_row("32 × 18 atoms", "SchNet, one training step", "32", f"{step:.2f}", "")
-    for name, structures in data_sets().items():
-        for transform in (AddSymmetry(), *map(AddSymmetryBreaking, ("group", "input", "sympe", "noise"))):
+    lines = [
+        "| structures | transform | number | CPU ms each | of a SchNet step |",
+        "| --- | --- | --- | --- | --- |",
+        f"| 32 × 18 atoms | SchNet, one training step | 32 | {step:.2f} | |",
+    ]
+    print("\n".join(lines))
+    transforms = {"NeighborList": NeighborList(5.0), "AddSymmetry": AddSymmetry()}
+    transforms |= {name: AddSymmetryBreaking(name) for name in ("group", "input", "sympe", "noise")}
+    for kind, structures in data_sets().items():
+        for name, transform in transforms.items():
             cost, count = milliseconds(transform, structures)
             if count:
-                label = (
-                    repr(transform).split(", choose")[0]
-                    if isinstance(transform, AddSymmetryBreaking)
-                    else "AddSymmetry"
-                )
-                label = label.removeprefix("AddSymmetryBreaking(").split("(")[0]
-                table.add_row(name, label, str(count), f"{cost:.2f}", f"{cost / step:.0%}")
-    Console(width=100).print(table)
+                lines.append(f"| {kind} | {name} | {count} | {cost:.2f} | {cost / step:.0%} |")
+                print(lines[-1], flush=True)
+    if output:
+        head = "# What the transforms cost\n\n`python benchmarks/transforms.py`, one thread, beside other work."
+        output.write_text("\n".join([head, "", *lines, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":
