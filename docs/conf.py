@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 from pathlib import Path
 
 import pyg_symbreak
@@ -25,7 +26,7 @@ autodoc_member_order = "bysource"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
-napoleon_custom_sections = ["Shapes", "Source"]
+napoleon_custom_sections = ["Shapes"]
 suppress_warnings = ["ref.python"]  # names that two packages export, such as groups.Representation.irreps
 
 # A page of the reference for each package, which documents all that its __all__ names.
@@ -41,13 +42,35 @@ def page_of(name: str) -> str:
     for public in module.__all__:
         value = getattr(module, public)
         kind = "class" if isinstance(value, type) else "function" if callable(value) else "data"
+        if name == "cli":  # the command line says itself what it does: pyg-symbreak --help
+            continue
         lines += [f".. auto{kind}:: {title}.{public}"]
         lines += ["   :members:", ""] if kind == "class" else [""]
     return "\n".join(lines)
 
 
+def underline_shapes(app, what, name, obj, options, lines):
+    """PyG's heading of shapes becomes one that napoleon knows."""
+    if "Shapes:" in lines:
+        at = lines.index("Shapes:")
+        lines[at : at + 1] = ["Shapes", "------"]
+
+
+def escape_bars(app, what, name, obj, options, lines):
+    """An order |S| is no substitution, as it would be in reStructuredText; formulas and literals stay as they are."""
+    in_formula = False
+    for number, line in enumerate(lines):
+        if line.strip():
+            in_formula = ".. math::" in line or (in_formula and line.startswith(" "))
+        if not in_formula and not line.lstrip().startswith((">>>", "...")):
+            parts = re.split(r"(``.*?``|:math:`.*?`)", line)
+            lines[number] = "".join(p.replace("|", r"\|") if k % 2 == 0 else p for k, p in enumerate(parts))
+
+
 def setup(app):
     """Write the pages of the reference before they are read."""
+    app.connect("autodoc-process-docstring", underline_shapes, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", escape_bars, priority=900)  # after napoleon
     REFERENCE.mkdir(exist_ok=True)
     for name in PACKAGES:
         text = page_of(name)

@@ -45,9 +45,23 @@ The way of a structure through the packages:
 :mod:`~pyg_symbreak.selftest`
     Whether an installation works: ``python -m pyg_symbreak.selftest``.
 
-Importing ``pyg_symbreak`` imports none of them.
+Importing ``pyg_symbreak`` imports none of them; ``pyg_symbreak.groups`` is imported when it is first asked for.
 """
+
+from importlib import import_module as _import_module
+from pkgutil import iter_modules as _iter_modules
+from typing import Any as _Any
 
 __all__ = ["__version__"]
 
 __version__ = "0.1.0"
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(module.name for module in _iter_modules(__path__) if module.name[0] != "_")])
+
+
+def __getattr__(name: str) -> _Any:
+    if name[0] != "_" and name in __dir__():
+        return _import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

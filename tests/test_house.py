@@ -133,6 +133,15 @@ def test_group_theory_is_numpy(path):
     assert not {name.split(".")[0] for name in names} & {"torch", "e3nn", "torch_geometric"}
 
 
+def test_the_front_door_shows_and_opens_the_packages():
+    assert {"groups", "breaking", "transforms", "nn", "__version__"} <= set(dir(pyg_symbreak))
+    assert "_native" not in dir(pyg_symbreak)
+    script = "import pyg_symbreak\nassert pyg_symbreak.groups.PointGroup('C2v').order == 4"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+    with pytest.raises(AttributeError, match="'pyg_symbreak' has no attribute 'group'"):
+        _ = pyg_symbreak.group
+
+
 def test_the_front_door_maps_the_packages():
     rooms = {room(name) for name in NAMES if name != "pyg_symbreak" and not room(name).startswith("_")} - {"files"}
     missing = {name for name in rooms if f":mod:`~pyg_symbreak.{name}`" not in pyg_symbreak.__doc__}

@@ -121,6 +121,12 @@ class BreakingEdgeInvariants(ConstantsMixin):
                 f"data lacks {', '.join(missing)}: the invariants are those of positions, edges and the object "
                 "(AddSymmetryBreaking attaches one; zeros break nothing)"
             )
+        for constant in self.buffers():
+            if constant.is_floating_point() and constant.dtype != data.pos.dtype:
+                raise ValueError(
+                    f"data.pos is {data.pos.dtype}, the layer {constant.dtype}: convert the data, or the layer by "
+                    ".double() or .float()"
+                )
         source, target = data.edge_index
         batch = data.pos.new_zeros(len(data.pos), dtype=torch.long) if data.batch is None else data.batch
         cell = None if data.get("cell") is None else data.cell.view(-1, 3, 3).to(data.pos)

@@ -68,9 +68,8 @@ class GatedNetwork(nn.Module):
           :math:`(2, |\mathcal{E}|)`, and *(optional)* ``edge_shift`` :math:`(|\mathcal{E}|, 3)` with ``cell``
           :math:`(B, 3, 3)`, and ``breaking`` :math:`(B, D_{breaking})` or
           :math:`(|\mathcal{V}|, D_{breaking})`
-        - **output:** node output :math:`(|\mathcal{V}|, D_{out})`; with ``irreps_graph_out`` the pair of it
-        and the
-          graph output :math:`(B, D_{graph})`
+        - **output:** node output :math:`(|\mathcal{V}|, D_{out})`; with ``irreps_graph_out`` the pair of
+          it and the graph output :math:`(B, D_{graph})`
 
     Raises
     ------

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from e3nn import o3
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
 from pyg_symbreak.detect import Symmetry, detect_symmetry
 
@@ -16,7 +16,9 @@ Model = Callable[[Data], Tensor | tuple[Tensor, Tensor]]
 
 
 def in_dtype_of(model: Model, data: Data) -> Data:
-    """The data, with floating point numbers as the parameters of a module."""
+    """One structure, with floating point numbers as the parameters of a module."""
+    if isinstance(data, Batch):
+        raise TypeError("data is a batch: take one structure, such as batch[0], or each of batch.to_data_list()")
     if not isinstance(model, torch.nn.Module):
         return data
     dtypes = [p.dtype for p in model.parameters() if p.is_floating_point()]

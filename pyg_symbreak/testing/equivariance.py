@@ -64,6 +64,8 @@ def equivariance_error(
     ------
     ValueError
         The irreps do not fit the data or the output, or an output is zero.
+    TypeError
+        The data are a batch.
 
     Examples
     --------

@@ -548,3 +548,10 @@ def test_triclinic_diamond_tells_two_directions_of_an_axial_vector():
         edge_shift=torch.cat([shift, -shift]),
     )
     assert [_rank(data, irreps) for irreps in ("0o", "1o", "1e", "2e", "2o")] == [1, 3, 2, 5, 4]
+
+
+def test_another_dtype_is_refused():
+    data = graph()
+    with pytest.raises(ValueError, match=r"data.pos is torch.float64, the layer torch.float32: convert the data, or"):
+        BreakingEdgeInvariants(ALL)(data)
+    assert BreakingEdgeInvariants(ALL).double()(data)[0].dtype == torch.float64

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from ase.build import molecule
 from testing_models import GRAPH, IN, OBJECT, OUT, CoordinateMLP, network, randn, seeded, structure
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
 from pyg_symbreak.nn import GatedNetwork
+from pyg_symbreak.structures import from_ase
 from pyg_symbreak.testing import equivariance_error
 
 
@@ -147,3 +149,10 @@ def test_errors_of_equivariance():
     data.breaking = randn(1, 3)
     with pytest.raises(ValueError, match="give irreps_breaking"):
         equivariance_error(exact, data, "1o")
+
+
+def test_a_batch_is_refused():
+    structures = [from_ase(molecule(name)) for name in ("NH3", "H2O")]
+    with pytest.raises(TypeError, match=r"data is a batch: take one structure, such as batch\[0\]"):
+        equivariance_error(lambda data: data.pos, Batch.from_data_list(structures), "1o")
+    equivariance_error(lambda data: data.pos - data.pos.mean(0), Batch.from_data_list(structures)[0], "1o")
