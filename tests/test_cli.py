@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from pyg_symbreak.breaking import breaking_set
 from pyg_symbreak.cli import app
+from pyg_symbreak.distort import glazer
 from pyg_symbreak.groups import PointGroup
 
 BATIO3 = files("pyg_symbreak.datasets.files") / "batio3"
@@ -410,3 +411,21 @@ def test_inspect_features_and_periodic_directions(tmp_path):
     bad = run("inspect", tmp_path / "POSCAR", "--pbc", "slab")
     assert bad.exit_code == 2
     assert "three letters T or F" in bad.stderr
+
+
+def test_diagnose_a_child_in_a_cell_of_its_own(tmp_path):
+    """Five atoms of the parent, twenty of Pnma, turned: M and R tilts of the amplitudes that were put in."""
+    places = [(0.5, 0.5, 0.5), (0, 0, 0), (0.5, 0, 0), (0, 0.5, 0), (0, 0, 0.5)]
+    parent = Atoms("CaTiO3", scaled_positions=places, cell=[3.9] * 3, pbc=True)
+    tilt = glazer("a+b-b-", parent)
+    child = tilt.kept.primitive_cell(next(tilt.starts(amplitude=0.1)))
+    child.rotate(40, (1, 2, 3), rotate_cell=True)
+    write(tmp_path / "parent.extxyz", parent)
+    write(tmp_path / "child.extxyz", child)
+    found = report("diagnose", tmp_path / "parent.extxyz", tmp_path / "child.extxyz")
+    assert (found["space_group"], found["domains"]) == ({"number": 62, "symbol": "Pnma"}, 24)
+    assert {row["k"]["letter"] for row in found["irreps"]} == {"M", "R"}
+    total = 0.1 * 1.95 * np.linalg.norm(tilt.direction) / 2**0.5  # half as many atoms as in 2 x 2 x 2
+    assert np.hypot(*(row["amplitude"] for row in found["irreps"])) == pytest.approx(total, rel=1e-3)
+    shown = run("diagnose", tmp_path / "parent.extxyz", tmp_path / "child.extxyz").stdout
+    assert "space group Pnma (62), 24 domains" in shown

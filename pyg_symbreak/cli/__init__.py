@@ -76,7 +76,7 @@ def group(
 @app.command()
 def diagnose(
     structure: Annotated[Path, typer.Argument(metavar="INPUT", help="The symmetric structure.")],
-    target: Annotated[Path, typer.Argument(help="The structure to be predicted: the same atoms in any order.")],
+    target: Annotated[Path, typer.Argument(help="The structure to be predicted; a crystal in a cell of its own.")],
     symprec: Symprec = "1e-3",
     as_json: Json = False,
 ) -> None:
@@ -85,12 +85,9 @@ def diagnose(
         for file in (structure, target):
             parse_file(file)
         pair = read_structure(structure), read_structure(target)
-        from pyg_symbreak import diagnosis
-        from pyg_symbreak.cli.output import stdout
+        from pyg_symbreak.cli.diagnose import report, show
 
-        found = diagnosis.diagnose(*pair, symprec)
-        report = {"input": str(structure), "target": str(target)} | found.to_dict()
-        emit(report, as_json, lambda _: stdout().print(str(found), highlight=False, soft_wrap=True))
+        emit({"input": str(structure), "target": str(target)} | report(*pair, symprec), as_json, show)
 
 
 @app.command()

@@ -9,6 +9,7 @@ branches off (the equivariant branching lemma; Golubitsky, Stewart & Schaeffer, 
 Bifurcation Theory II*, Springer 1988).
 """
 
+from pyg_symbreak.distort.displacements import irrep_amplitudes
 from pyg_symbreak.distort.distortions import Distortion, distortions
 from pyg_symbreak.distort.equivalence import same_structure
 from pyg_symbreak.distort.relax import relax
@@ -26,6 +27,7 @@ __all__ = [
     "Stationary",
     "distortions",
     "glazer",
+    "irrep_amplitudes",
     "relax",
     "relax_within",
     "same_structure",

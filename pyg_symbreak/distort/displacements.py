@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -28,7 +28,15 @@ from pyg_symbreak.distort.mulliken import mulliken_symbol
 from pyg_symbreak.groups import FiniteGroup, PointGroup
 from pyg_symbreak.structures import Octahedra, find_octahedra, neighbor_pairs, to_ase
 
-__all__ = ["Displacements", "Features", "Irrep", "held_atoms", "nearest_neighbor_distance", "structure_symmetry"]
+__all__ = [
+    "Displacements",
+    "Features",
+    "Irrep",
+    "held_atoms",
+    "irrep_amplitudes",
+    "nearest_neighbor_distance",
+    "structure_symmetry",
+]
 
 _TOL = 1e-6
 
@@ -401,6 +409,44 @@ class Displacements:
     def _turns(self) -> np.ndarray:
         """Operations that leave the main axis, direction and all, where it is."""
         return np.flatnonzero(np.abs(self.rotations @ self.group.axis - self.group.axis).max(1) < _TOL)
+
+
+def irrep_amplitudes(
+    x: Data | Atoms, displacements: np.ndarray, symprec: float | Literal["auto"] = 1e-3, *, copies: int = 1
+) -> list[dict[str, Any]]:
+    """The irreps in displacements of a crystal, with the amplitude of each.
+
+    Parameters
+    ----------
+    x : Data or ase.Atoms
+        The parent, in a cell that fits the displacements.
+    displacements : float64 array [N, 3]
+        Å.
+    symprec : float or "auto"
+        Tolerance of the symmetry detection, Å.
+    copies : int
+        How many cells of the distorted structure the given one holds: amplitudes are those in one of them.
+
+    Returns
+    -------
+    list of dict
+        The largest first: ``irrep``, its ``dimension``, ``k`` (letter and vector), and ``amplitude``, Å, the root of
+        the sum of squares over the atoms of the cell of its part; none below 0.001. What all of the
+        symmetry keeps is ``symmetric``.
+    """
+    space = Displacements(x, symprec)
+    moved = (displacements - displacements.mean(0)) / copies**0.5
+    rows, rest = [], float(np.square(moved).sum())
+    for irrep in space.irreps:
+        part = float(np.square(np.einsum("ckia,ia->ck", irrep.basis, moved)).sum())
+        rest -= part
+        rows.append((irrep.name, irrep.basis.shape[1], irrep.k or (None, (0.0, 0.0, 0.0)), part**0.5))
+    rows.append(("symmetric", 1, ("Γ", (0.0, 0.0, 0.0)), max(rest, 0.0) ** 0.5))
+    rows = sorted((row for row in rows if row[3] >= 1e-3), key=lambda row: -row[3])
+    return [
+        {"irrep": name, "dimension": d, "k": {"letter": k[0], "vector": list(k[1])}, "amplitude": size}
+        for name, d, k, size in rows
+    ]
 
 
 def _eigenspaces(matrix: np.ndarray) -> list[np.ndarray]:
