@@ -190,7 +190,9 @@ def test_bad_files(tmp_path, name):
 def test_other_errors(tmp_path):
     assert "no such file" in error("inspect", tmp_path / "missing.cif")
     write(tmp_path / "he.xyz", Atoms("He"))
-    assert "same atoms" in error("diagnose", BATIO3 / "cubic.cif", tmp_path / "he.xyz")
+    assert "must be crystals" in error("diagnose", BATIO3 / "cubic.cif", tmp_path / "he.xyz")
+    write(tmp_path / "he.cif", Atoms("He", cell=[4] * 3, pbc=True))
+    assert "must hold a whole number of the parent" in error("diagnose", BATIO3 / "cubic.cif", tmp_path / "he.cif")
     assert "symprec" in error("inspect", tmp_path / "he.xyz", "--symprec", -1)
     assert "no subgroup D5" in error("group", "Oh", "--keep", "D5")
     ambiguous = error("group", "Oh", "--keep", "C2v")
