@@ -9,6 +9,8 @@ from torch_geometric.loader import DataLoader
 
 from pyg_symbreak.datasets import Ferroelectrics, ferroelectrics
 from pyg_symbreak.structures import apply_distortion, to_ase
+from pyg_symbreak.testing import pairing_error
+from pyg_symbreak.transforms import AddSymmetryBreaking
 
 FILE = files("pyg_symbreak.datasets.files") / "ferroelectrics" / "ferroelectrics.json.gz"
 
@@ -104,3 +106,15 @@ def test_batches_and_files(dataset, tmp_path):
     again = Ferroelectrics(tmp_path, pre_filter=lambda data: data.num_nodes <= 6)
     assert 0 < len(stored) == len(again) < len(dataset)
     np.testing.assert_array_equal(stored[0].y, again[0].y)
+
+
+def test_objects_move_with_the_pair(dataset):
+    """Of the whole structure and on the nodes; benchmarks/ferroelectric_pairs.py has more pairs."""
+    small = [data for data in dataset if data.num_nodes <= 10]
+    losing = next(data for data in small if data.lost_translations.item() > 1)
+    keeping = next(data for data in small if data.lost_translations.item() == 1 and data.count.item() > 2)
+    fields = {"y": "1o", "strain": "0e+2e"}
+    attach = AddSymmetryBreaking(choose="target", target=fields, on="nodes", symprec=0.01)
+    for data in (losing, keeping):
+        assert pairing_error(attach, data, fields, symprec=0.01) < 1e-5
+    assert pairing_error(AddSymmetryBreaking(choose=0, on="nodes", symprec=0.01), keeping, fields, symprec=0.01) > 0.1
