@@ -141,7 +141,7 @@ def main(
             for number, field in enumerate(found):
                 start = atoms.copy()
                 start.set_initial_magnetic_moments(field.numpy())
-                start.info.update(order=name, domain=number, bns=kind.bns_number)
+                start.info.update(order=name, domain=number, bns=f"BNS {kind.bns_number}")
                 starts.append(start)
     total = sum(row["domains"] for row in rows)
     console.print(table(f"Eight orders of one lattice: trained on 8 domains, asked for {total}", rows))
