@@ -15,7 +15,6 @@ CALCULATORS: dict[str, tuple[str, dict[str, Any]]] = {
     "chgnet": ("chgnet.model.dynamics:CHGNetCalculator", {"use_device": "cpu"}),
 }
 """Where each is, and what it is made with unless parameters say otherwise."""
-EXTRA = "pip install 'pyg_symbreak[potentials]'"
 
 
 def made_calculator(name: str, parameters: str) -> Any:
@@ -31,7 +30,7 @@ def made_calculator(name: str, parameters: str) -> Any:
     try:
         made = getattr(importlib.import_module(module), kind)
     except (ImportError, AttributeError, ValueError) as error:
-        hint = EXTRA if defaults else f"give {', '.join(CALCULATORS)} or module:Class"
+        hint = f"pip install {name}" if defaults else f"give {', '.join(CALCULATORS)} or module:Class"
         raise ValueError(f"calculator {name!r}: {error}; {hint}") from error
     try:
         return made(**{**defaults, **json.loads(parameters)})
