@@ -46,6 +46,7 @@ class Forces(nn.Module):
     def forward(self, data: Data) -> Tensor:
         """Vectors [N, 3]."""
         data = copy.copy(data)
+        data.x = None  # the models embed the elements themselves
         data.pos = data.pos.detach().requires_grad_()
         out = self.energy(data)
         energy = out[0] if isinstance(out, tuple) else out
