@@ -49,6 +49,8 @@ CLEAR = 1e-2
 """By how much, of its largest possible value, a moment must prefer one object to others."""
 SAME = 1e-4
 """Distance, as a share of the longest, up to which two objects are equal."""
+ROUND_OFF = 1e-9
+"""Products whose rows are smaller than this, as a share of what they could be, vanish."""
 REACH = 3.0
 """Neighbours in moments are closer than this many times the shortest distance."""
 
@@ -445,7 +447,7 @@ def _all_moments(data: Data, target: Target, wanted: set[o3.Irrep]) -> Iterator[
                 for ir, rows in _multiply([harmonic], on_edges, wanted):
                     rows = weights[:, None] * rows
                     size = rows.norm(dim=1).sum()
-                    if size > 0:
+                    if size > ROUND_OFF * weights.sum():  # the product of a vector with itself is round-off
                         yield ir, rows.new_zeros(count, ir.dim).index_add(0, source[0], rows) / size
 
 

@@ -35,7 +35,7 @@ class Network(torch.nn.Module):
     def __init__(self, irreps="1o", order=(0, 1, 2), signs=(1.0, 1.0, 1.0)):
         super().__init__()
         torch.manual_seed(0)
-        self.net = GatedNetwork("1x0e", irreps, max_radius=CUTOFF, hidden="4x0e+4x1o+2x1e+2x2e", layers=2).double()
+        self.net = GatedNetwork("1x0e", irreps, max_radius=CUTOFF, hidden="4x0e+2x1o+2x1e", layers=2).double()
         self.neighbors = NeighborList(cutoff=CUTOFF)
         self.order, self.signs = list(order), torch.tensor(signs, dtype=torch.float64)
 
@@ -70,14 +70,15 @@ def test_symmetric_structures_under_their_own_elements():
     assert list(report.own) == ["0 (D2h)"]
     assert len(report.own["0 (D2h)"]) == 8
     assert max(report.own["0 (D2h)"].values()) < 1e-6
-    told = symmetry_report(lambda d: Network()(d) + torch.arange(d.num_nodes)[:, None] * d.pos, [data], "1o")
+    base = Network()
+    told = symmetry_report(lambda d: base(d) + torch.arange(d.num_nodes)[:, None] * d.pos, [data], "1o")
     assert told.own["0 (D2h)"]["identity"] < 1e-12
     assert max(told.own["0 (D2h)"].values()) > 0.1
     assert "the output depends on the order of the nodes" in told.faults
 
 
 def test_wrong_parity():
-    report = symmetry_report(Network("1o"), DATA, "1e")
+    report = symmetry_report(Network("1o"), DATA[:1], "1e")
     assert report.faults == ["wrong parity: the output transforms as 1x1o, not as 1x1e"]
     assert report.irreps["0o"] > 0.5
     assert report.irreps["0e"] < 1e-6
@@ -98,7 +99,7 @@ def test_handedness_without_parity():
 
 def test_output_in_another_order():
     base = Network()
-    report = symmetry_report(lambda data: base(data)[:, [1, 2, 0]], DATA, "1o")
+    report = symmetry_report(lambda data: base(data)[:, [1, 2, 0]], DATA[:1], "1o")
     assert report.faults == [
         "the components of the output are in another order or direction: (y, z, x) stand for (x, y, z)"
     ]
@@ -107,14 +108,14 @@ def test_output_in_another_order():
 def test_output_with_a_mirrored_axis():
     base = Network()
     flip = torch.tensor([1.0, 1.0, -1.0]).double()
-    report = symmetry_report(lambda data: base(data) * flip, DATA, "1o")
+    report = symmetry_report(lambda data: base(data) * flip, DATA[:1], "1o")
     assert report.faults == [
         "the components of the output are in another order or direction: (x, y, -z) stand for (x, y, z)"
     ]
 
 
 def test_input_in_another_order_is_the_same_fault():
-    report = symmetry_report(Network(order=(1, 2, 0)), DATA, "1o")
+    report = symmetry_report(Network(order=(1, 2, 0)), DATA[:1], "1o")
     assert len(report.faults) == 1
     assert "stand for (x, y, z)" in report.faults[0]
 
