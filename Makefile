@@ -21,7 +21,7 @@ lint: .venv/test
 
 # The documentation site, in build/docs/index.html.
 docs: .venv/docs
-	$(BIN)/python -m sphinx -q -d build/doctrees docs build/docs
+	$(BIN)/python -m sphinx -q -W --keep-going -d build/doctrees docs build/docs
 
 # Whether constraints.txt can be installed by every Python on every platform.
 resolve: .venv/test

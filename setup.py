@@ -48,6 +48,7 @@ setup(
         "benchmark": ["libmsym", "pymatgen", "pynauty"],
         "distributed": ["ray>=2.9"],
         "quantum": ["pyscf"],
+        "potentials": ["sevenn>=0.13"],
         "docs": ["sphinx>=9", "furo", "myst-parser>=4", "sphinx-mathjax-offline", "lightning>=2.6"],
         "train": ["lightning>=2.6"],
         "test": [

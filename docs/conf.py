@@ -31,6 +31,9 @@ suppress_warnings = ["ref.python"]  # names that two packages export, such as gr
 
 # A page of the reference for each package, which documents all that its __all__ names.
 REFERENCE = Path(__file__).parent / "reference"
+# A page for each table of figures that the benchmarks made.
+RESULTS = Path(__file__).parent / "results"
+TABLES = sorted((Path(__file__).parents[1] / "benchmarks" / "results").glob("*.md"))
 PACKAGES = [m.name for m in pkgutil.iter_modules(pyg_symbreak.__path__) if not m.name.startswith("_")]
 
 
@@ -67,13 +70,25 @@ def escape_bars(app, what, name, obj, options, lines):
             lines[number] = "".join(p.replace("|", r"\|") if k % 2 == 0 else p for k, p in enumerate(parts))
 
 
+def link_to_results(app, docname, source):
+    """Links to tables of the benchmarks lead to their pages of the site."""
+    inside = "" if docname.startswith("results/") else "../" * docname.count("/") + "results/"
+    source[0] = re.sub(r"\]\((?:\.\./)+benchmarks/results/(\w+\.md)", rf"]({inside}\1", source[0])
+
+
+def write_changed(path: Path, text: str) -> None:
+    """Write a page, unless it is there as it would be, so that Sphinx does not read it anew."""
+    path.parent.mkdir(exist_ok=True)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
 def setup(app):
-    """Write the pages of the reference before they are read."""
+    """Write the pages of the reference and of the results before they are read."""
     app.connect("autodoc-process-docstring", underline_shapes, priority=400)  # before napoleon
     app.connect("autodoc-process-docstring", escape_bars, priority=900)  # after napoleon
-    REFERENCE.mkdir(exist_ok=True)
+    app.connect("source-read", link_to_results)
     for name in PACKAGES:
-        text = page_of(name)
-        path = REFERENCE / f"{name}.rst"
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+        write_changed(REFERENCE / f"{name}.rst", page_of(name))
+    for table in TABLES:
+        write_changed(RESULTS / table.name, table.read_text(encoding="utf-8"))

@@ -90,9 +90,7 @@ class _Crystal:
     @cached_property
     def translations(self) -> np.ndarray:
         """Vectors of the lattice inside the cell, [k, 3]."""
-        count = round(1 / abs(np.linalg.det(self.basis)))
-        steps = np.array(list(product(range(count), repeat=3))) @ self.basis % 1
-        return np.unique(np.round(steps, 6) % 1, axis=0)
+        return np.round(_cosets(np.rint(np.linalg.inv(self.basis)).astype(int)) @ self.basis, 6) % 1
 
     def primitive(self) -> Atoms:
         """The atoms in a reduced primitive cell."""
@@ -105,7 +103,7 @@ class _Crystal:
     def in_cell(self, basis: np.ndarray) -> _Crystal:
         """The same crystal, given in a primitive cell, in the cell of the rows of an integer basis [3, 3]."""
         inverse = np.linalg.inv(basis)
-        steps = np.array(list(product(*[range(n) for n in hermite_form(basis).diagonal()])))
+        steps = _cosets(basis)
         rotations = inverse.T @ self.rotations @ basis.T
         whole = np.abs(rotations - np.round(rotations)).max((1, 2)) < 1e-6
         return _Crystal(
@@ -128,6 +126,11 @@ class _Crystal:
         lengths[self.numbers[:, None] != self.numbers] = np.inf
         found = lengths.argmin(1)
         return found if len(set(found.tolist())) == len(found) else None
+
+
+def _cosets(basis: np.ndarray) -> np.ndarray:
+    """One integer vector [k, 3] for each coset of the lattice that the rows of an integer basis [3, 3] generate."""
+    return np.array(list(product(*[range(n) for n in hermite_form(basis).diagonal()])))
 
 
 def _origins(rotations: np.ndarray, shifts: np.ndarray) -> np.ndarray:

@@ -431,3 +431,23 @@ def test_diagnose_a_child_in_a_cell_of_its_own(tmp_path):
     assert np.hypot(*(row["amplitude"] for row in found["irreps"])) == pytest.approx(total, rel=1e-3)
     shown = run("diagnose", tmp_path / "parent.extxyz", tmp_path / "child.extxyz").stdout
     assert "space group Pnma (62), 24 domains" in shown
+
+
+def test_diagnose_a_child_with_as_many_atoms_in_another_setting(tmp_path):
+    """Five atoms in each, but the tetragonal axis first: a polar displacement along it, as in the same setting."""
+    places = [(0.5, 0.5, 0.5), (0, 0, 0), (0.5, 0, 0), (0, 0.5, 0), (0, 0, 0.5)]
+    parent = Atoms("TiBaO3", scaled_positions=np.array(places) + [0.5] * 3, cell=[3.9, 3.9, 6.0], pbc=True)
+    child = parent.copy()
+    child.positions[0, 2] += 0.2
+    turned = child.copy()
+    turned.set_cell(child.cell.array[[2, 0, 1]])
+    write(tmp_path / "parent.extxyz", parent)
+    found = []
+    for name, atoms in (("child", child), ("turned", turned)):
+        write(tmp_path / f"{name}.extxyz", atoms)
+        found.append(report("diagnose", tmp_path / "parent.extxyz", tmp_path / f"{name}.extxyz"))
+    assert found[0]["cell"] is None
+    assert sorted(map(sorted, found[1]["cell"])) == [[0, 0, 1]] * 3
+    for row in found:
+        assert (row["space_group"]["number"], row["domains"]) == (99, 2)
+        assert [round(i["amplitude"], 3) for i in row["irreps"]] == [round(i["amplitude"], 3) for i in found[0]["irreps"]]

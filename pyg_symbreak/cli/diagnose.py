@@ -14,6 +14,7 @@ from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.diagnosis import Diagnosis, diagnose
 from pyg_symbreak.distort import irrep_amplitudes
 from pyg_symbreak.relation import relate_structures
+from pyg_symbreak.structures import MAX_STRAIN
 
 __all__ = ["report", "show"]
 
@@ -21,13 +22,13 @@ __all__ = ["report", "show"]
 def report(parent: Atoms, child: Atoms, symprec: float | Literal["auto"]) -> dict[str, Any]:
     """The diagnosis of a pair; of crystals also the irreps of the displacements, the space group and the domains.
 
-    A parent with another number of atoms is brought to the cell of the child first.
+    A parent in another setting is brought to the cell of the child first.
     """
     crystals = bool(parent.pbc.all() and child.pbc.all())
     cell, vectors = parent, None
-    if crystals and len(parent) != len(child):
+    if crystals and not _in_one_setting(parent, child):
         relation = relate_structures(parent, child)
-        cell, vectors = relation.parent, relation.transformation.round().int().tolist()
+        cell, vectors = relation.parent, _tidy(relation.transformation.numpy())
     found = diagnose(cell, child, symprec)
     out = found.to_dict() | {"cell": vectors, "irreps": [], "text": str(found)}
     if crystals:
@@ -39,6 +40,17 @@ def report(parent: Atoms, child: Atoms, symprec: float | Literal["auto"]) -> dic
         whole, moved = _in_whole_cell(parent, cell, found.vectors.numpy())
         out["irreps"] = irrep_amplitudes(whole, moved, symprec, copies=len(whole) // len(cell))
     return out
+
+
+def _in_one_setting(parent: Atoms, child: Atoms) -> bool:
+    """Whether both hold the same number of atoms in cells whose vectors follow each other."""
+    gradient = np.linalg.solve(parent.cell.array, child.cell.array)
+    stretches = np.linalg.svd(gradient, compute_uv=False)
+    return len(parent) == len(child) and np.linalg.det(gradient) > 0 and np.abs(stretches - 1).max() <= MAX_STRAIN
+
+
+def _tidy(vectors: np.ndarray) -> list[list[float]]:
+    return (vectors.round(6) + 0.0).tolist()  # no negative zeros
 
 
 def _in_whole_cell(parent: Atoms, cell: Atoms, moved: np.ndarray) -> tuple[Atoms, np.ndarray]:
