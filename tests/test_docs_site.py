@@ -10,7 +10,8 @@ import pyg_symbreak
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [*sorted((DOCS / "symptoms").glob("*.md")), *(DOCS / f"{name}.md" for name in ("theory", "your_model"))]
+SYMPTOMS = sorted((DOCS / "symptoms").glob("*.md"))
+PAGES = [*SYMPTOMS, *sorted((DOCS / "tutorials").glob("*.md")), DOCS / "theory.md", DOCS / "your_model.md"]
 ALL = [*PAGES, *sorted(DOCS.glob("*.md"))]
 
 
@@ -24,7 +25,7 @@ def test_the_code_of_a_page_runs(path):
         exec(block, names)
 
 
-@pytest.mark.parametrize("path", PAGES[:-2], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SYMPTOMS, ids=lambda path: path.stem)
 def test_a_symptom_says_why_what_and_when_not(path):
     text = path.read_text(encoding="utf-8")
     parts = re.findall(r"^\*\*(.*?)\*\*", text, re.MULTILINE)

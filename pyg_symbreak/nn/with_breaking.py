@@ -10,8 +10,8 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 from torch_geometric.data import Data
-from torch_geometric.nn.models import SchNet, ViSNet
-from torch_geometric.utils import add_self_loops
+from torch_geometric.nn.models import DimeNetPlusPlus, SchNet, ViSNet
+from torch_geometric.utils import add_self_loops, scatter
 
 from pyg_symbreak.nn.breaking_edge_invariants import BreakingEdgeInvariants
 
@@ -30,13 +30,15 @@ class WithBreaking(nn.Module):
     model           edge scalars are added to              node scalars are added to
     ==============  =====================================  =============================
     SchNet, ViSNet  the expansion of the distances         the embedding of the elements
+    DimeNet++       the first messages                     the embedding of the elements
     others          ``edge_attr``, if they take one        ``x``
     ==============  =====================================  =============================
 
     An invariant model stays invariant when structure and object move together, and its gradient is equivariant.
 
-    SchNet and ViSNet then work on the edges of the data (:class:`~pyg_symbreak.transforms.NeighborList` makes them, for
+    The first three then work on the edges of the data (:class:`~pyg_symbreak.transforms.NeighborList` makes them, for
     crystals too), ViSNet with a loop on each atom besides, which is why it takes no atom for a neighbour of its image.
+    DimeNet++ so needs neither torch-sparse nor pyg-lib, which PyG's own search for neighbours and angles needs.
     The others are models whose ``forward`` takes ``x``, ``edge_index`` and any more attributes of the data by their
     names, such as ``torch_geometric.nn.GAT`` and ``PNA``, a stack of ``GPSConv`` or an E(n) GNN. Their ``x`` becomes
     the sum of the data's ``x``, an embedding of ``z``, where the data have them, and the scalars. One that takes no
@@ -45,7 +47,7 @@ class WithBreaking(nn.Module):
     Parameters
     ----------
     model : Module
-        SchNet and ViSNet are changed: submodules of theirs are replaced.
+        SchNet, ViSNet and DimeNet++ (``DimeNetPlusPlus``) are changed: submodules of theirs are replaced.
     irreps_breaking : str or e3nn.o3.Irreps
         Irreps of the object ``breaking``.
     in_channels : int, optional
@@ -91,7 +93,7 @@ class WithBreaking(nn.Module):
         self.model = model
         self.takes = tuple(inspect.signature(model.forward).parameters)
         self.invariants = BreakingEdgeInvariants(irreps_breaking, object_degree)
-        self._inside = isinstance(model, SchNet | ViSNet)
+        self._inside = isinstance(model, SchNet | ViSNet | DimeNetPlusPlus)
         dims = self.invariants.dim_edge, self.invariants.dim_node
         if self._inside:
             if in_channels is not None or edge_dim is not None:
@@ -106,6 +108,11 @@ class WithBreaking(nn.Module):
     def _replace(self, dim_edge: int, dim_node: int) -> None:
         """Put modules that add the scalars in the places of those that expand distances and embed elements."""
         model: Any = self.model
+        if isinstance(model, DimeNetPlusPlus):
+            self.cutoff, elements = model.cutoff, model.emb.emb
+            model.emb.emb = _Plus(elements, dim_node, elements.embedding_dim)
+            model.emb = _Plus(model.emb, dim_edge, elements.embedding_dim)
+            return
         if isinstance(model, ViSNet):
             model = model.representation_model
             self.cutoff, model.distance = model.distance.cutoff, _GivenEdges()
@@ -120,8 +127,8 @@ class WithBreaking(nn.Module):
         name = type(self.model).__name__
         if not {"x", "edge_index"} <= set(self.takes):
             raise TypeError(
-                f"{name}.forward takes {', '.join(self.takes)}: WithBreaking wraps SchNet, ViSNet and models "
-                "of x and edge_index; give others the scalars of BreakingEdgeInvariants where they take features"
+                f"{name}.forward takes {', '.join(self.takes)}: WithBreaking wraps SchNet, ViSNet, DimeNet++ and "
+                "models of x and edge_index; give others the scalars of BreakingEdgeInvariants where they take features"
             )
         width = getattr(self.model, "in_channels", None) if in_channels is None else in_channels
         if not isinstance(width, int) or width < 1:
@@ -146,7 +153,10 @@ class WithBreaking(nn.Module):
             self._put(data, edge, node)
         else:
             self._add(data, edge, node)
-        out = self.model(**{name: data[name] for name in self.takes if data.get(name) is not None})
+        if isinstance(self.model, DimeNetPlusPlus):
+            out = _dimenet(self.model, data, edge[:, 0])
+        else:
+            out = self.model(**{name: data[name] for name in self.takes if data.get(name) is not None})
         for module in self.modules():
             if isinstance(module, _Plus | _GivenEdges):
                 module.given = ()  # a model that holds results of gradients could not be copied
@@ -161,6 +171,9 @@ class WithBreaking(nn.Module):
                 f"an edge is {length.max().item():.4g} Å long, the cutoff of the model is {self.cutoff} Å: make the "
                 f"edges by NeighborList({self.cutoff})"
             )
+        if isinstance(model, DimeNetPlusPlus):
+            model.emb.given, model.emb.module.emb.given = (edge,), (node,)
+            return
         if isinstance(model, SchNet):
             model.interaction_graph.given = data.edge_index, length
         else:
@@ -200,9 +213,9 @@ class _Plus(nn.Module):
         self.module, self.linear = module, nn.Linear(dim, width, bias=False)
         self.given: tuple[Tensor, ...] = ()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, *x: Tensor) -> Tensor:
         """Add the scalars that were put in place before."""
-        return self.module(x) + self.linear(*self.given)
+        return self.module(*x) + self.linear(*self.given)
 
     def reset_parameters(self) -> None:
         """As the model asks its parts to."""
@@ -230,3 +243,31 @@ def _vectors(data: Data) -> Tensor:
         return vectors
     cells = data.cell.view(-1, 3, 3).to(vectors)[data.batch[source]]
     return vectors + torch.einsum("ei,eij->ej", data.edge_shift.to(vectors), cells)
+
+
+def _dimenet(model: Any, data: Data, length: Tensor) -> Tensor:
+    """PyG's DimeNet++ on the edges of the data."""
+    source, target = data.edge_index
+    vectors, count = _vectors(data), len(data.pos)
+    first, second = _triplets(source, target, count)
+    back = (vectors[first] + vectors[second]).norm(dim=1) < 1e-6
+    first, second = first[~back], second[~back]
+    v, w = vectors[first], vectors[second]
+    angle = torch.atan2(torch.linalg.cross(w, v).norm(dim=1), (w * v).sum(dim=1))
+    rbf, sbf = model.rbf(length), model.sbf(length, angle, first)
+    x = model.emb(data.z, rbf, target, source)
+    out = model.output_blocks[0](x, rbf, target, num_nodes=count)
+    for interaction, output in zip(model.interaction_blocks, model.output_blocks[1:], strict=True):
+        x = interaction(x, rbf, sbf, first, second)
+        out = out + output(x, rbf, target, num_nodes=count)
+    return scatter(out, data.batch, dim=0, reduce="sum")
+
+
+def _triplets(source: Tensor, target: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Edges k to j and j to i, for each edge j to i with all that end in j."""
+    ending, order = target.bincount(minlength=count), target.argsort(stable=True)
+    start = ending.cumsum(0) - ending
+    many = ending[source]
+    second = torch.arange(len(source), device=source.device).repeat_interleave(many)
+    within = torch.arange(len(second), device=source.device) - (many.cumsum(0) - many)[second]
+    return order[start[source[second]] + within], second

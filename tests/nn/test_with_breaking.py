@@ -7,7 +7,8 @@ import torch
 from ase.build import bulk, molecule
 from torch import nn
 from torch_geometric.data import Batch
-from torch_geometric.nn import GAT, GCN, PNA, GCNConv, GINEConv, GPSConv, SchNet, ViSNet
+from torch_geometric.nn import GAT, GCN, PNA, DimeNetPlusPlus, GCNConv, GINEConv, GPSConv, SchNet, ViSNet
+from torch_geometric.nn.models import dimenet
 
 from pyg_symbreak.detect import detect_symmetry, symmetrize
 from pyg_symbreak.nn import WithBreaking
@@ -57,9 +58,14 @@ def visnet():
     return ViSNet(lmax=1, num_heads=2, num_layers=1, hidden_channels=8, num_rbf=8, cutoff=CUTOFF)
 
 
+def dimenetpp():
+    return DimeNetPlusPlus(8, 1, 2, 8, 8, 8, 3, 4, cutoff=CUTOFF, output_initializer="glorot_orthogonal")
+
+
 MODELS = {
     "SchNet": (lambda: SchNet(8, 8, 2, 8, CUTOFF), None, "0e"),
     "ViSNet": (visnet, None, "0e"),
+    "DimeNet++": (dimenetpp, None, "0e"),
     "GATv2": (lambda: GAT(8, 8, 2, v2=True, edge_dim=4), "8x0e", None),
     "PNA": (pna, "8x0e", None),
     "GCN": (lambda: GCN(8, 8, 2), "8x0e", None),
@@ -128,7 +134,7 @@ def test_batches_give_what_single_structures_give(name):
     torch.testing.assert_close(together, torch.cat([joined(model(d)).view(-1, together.size(1)) for d in single]))
 
 
-@pytest.mark.parametrize("name", ["SchNet", "ViSNet"])
+@pytest.mark.parametrize("name", ["SchNet", "ViSNet", "DimeNet++"])
 def test_crystals_see_their_periodic_edges(name):
     cell = bulk("CsCl", "cesiumchloride", a=2.6)
     edges = NeighborList(2.4 if name == "ViSNet" else CUTOFF)
@@ -138,6 +144,29 @@ def test_crystals_see_their_periodic_edges(name):
     energy = joined(model(one)).item()
     assert abs(energy) > 1e-3
     assert joined(model(two)).item() == pytest.approx(2 * energy, rel=1e-10)
+
+
+def test_without_its_linear_maps_dimenet_is_that_of_pyg(monkeypatch):
+    """With the neighbours and angles of PyG's code found by loops, as the libraries it takes them from would."""
+    data = ammonia()
+    model = wrapped("DimeNet++", data.breaking_irreps)
+    inner = copy.deepcopy(model.model)
+    for plus in (model.model.emb, model.model.emb.module.emb):
+        torch.nn.init.zeros_(plus.linear.weight)
+    inner.emb = inner.emb.module
+    inner.emb.emb = inner.emb.emb.module
+
+    def triplets(edge_index, num_nodes):
+        edges = list(enumerate(edge_index.T.tolist()))
+        rows = [(i, j, k, n, m) for m, (j, i) in edges for n, (k, l) in edges if l == j and k != i]
+        i, j, k, kj, ji = torch.tensor(rows).T
+        return edge_index[1], edge_index[0], i, j, k, kj, ji
+
+    monkeypatch.setattr(dimenet, "radius_graph", lambda *args, **kwargs: data.edge_index)
+    monkeypatch.setattr(dimenet, "triplets", triplets)
+    expected = inner(data.z, data.pos, torch.zeros(4, dtype=torch.long))
+    assert expected.abs() > 1e-3
+    torch.testing.assert_close(model(data), expected)
 
 
 def test_models_are_copied_and_saved_as_others(tmp_path):
