@@ -59,7 +59,7 @@ def visnet():
 
 
 def dimenetpp():
-    return DimeNetPlusPlus(8, 1, 2, 8, 8, 8, 3, 4, cutoff=CUTOFF, output_initializer="glorot_orthogonal")
+    return DimeNetPlusPlus(8, 1, 2, 8, 8, 8, 2, 3, cutoff=CUTOFF, output_initializer="glorot_orthogonal")
 
 
 MODELS = {
