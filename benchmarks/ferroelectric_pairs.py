@@ -7,22 +7,31 @@ turned, renumbered and given in another basis of its cell, in both precisions (`
     python benchmarks/ferroelectric_pairs.py [--every 1] [--first 0] [--atoms 400] [--motions 5] [--output FILE]
 
 ``--every n`` takes every n-th pair; ``--atoms n`` moves those of at most n atoms only; ``--motions 0`` moves none.
+
+With ``--settings PAIRS.json.gz``, the file that ``datasets/ferroelectrics/make_ferroelectrics.py`` reads, instead: from
+each parent in the setting it is published in and its child ``relation.relate_structures`` finds cell, origin and atoms.
+They are compared with the parent in the child's setting as the Bilbao server gave it: lengths of the displacements in
+order and principal strains, which no isometry and no order of atoms changes.
 """
 
 import argparse
+import gzip
+import json
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
+from ase import Atoms
 from scipy.spatial.transform import Rotation
 from torch_geometric.data import Data
 
 from pyg_symbreak.datasets import Ferroelectrics
 from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.diagnosis import diagnose
-from pyg_symbreak.structures import apply_distortion, to_ase
+from pyg_symbreak.relation import match_structures, relate_structures
+from pyg_symbreak.structures import Match, apply_distortion, to_ase
 from pyg_symbreak.testing import pairing_error
 from pyg_symbreak.transforms import AddSymmetryBreaking
 
@@ -30,6 +39,8 @@ SYMPREC = 0.01
 TARGET = {"y": "1o", "strain": "0e+2e"}
 BASES = ([[1, 1, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 0], [0, 1, 1]], [[0, 1, 0], [0, 0, 1], [1, 0, 0]])
 SAME = {torch.float64: 1e-4, torch.float32: 1e-2}
+ALIKE = 0.02
+"""Å, and of strains: what the coordinates of two settings with few decimals may differ by."""
 
 
 def point_order(atoms) -> int:
@@ -54,16 +65,79 @@ def moved(data: Data, rng: np.random.Generator, dtype: torch.dtype) -> Data:
     )
 
 
+# ------------------------------------------------------------------ in any settings
+
+
+def atoms_of(entry: dict) -> Atoms:
+    """A structure of the collection."""
+    return Atoms(entry["symbols"], scaled_positions=entry["frac"], cell=entry["cell"], pbc=True)
+
+
+def size(match: Match, parent: Atoms) -> float:
+    """Mean squared displacement, and squared strain over a distance between neighbours, Å²."""
+    step = (parent.get_volume() / len(parent)) ** (1 / 3)
+    return float(match.displacements.square().sum(1).mean() + (step * match.strain).square().sum())
+
+
+def compared(pair: dict) -> tuple[str, float, float]:
+    """What became of a pair in any settings, and the sizes of the distortions: found, published; Å²."""
+    child, published = atoms_of(pair["child"]), atoms_of(pair["parent_in_child_setting"])
+    nan = float("nan")
+    try:
+        wanted = match_structures(published, child, SYMPREC)
+    except ValueError:
+        wanted = None
+    try:
+        found = relate_structures(atoms_of(pair["parent"]), child, SYMPREC)
+    except ValueError:
+        return ("refused", nan, nan) if wanted is not None else ("refused, and so is the published one", nan, nan)
+    if wanted is None:
+        return "found where the published one is refused", size(found.match, found.parent), nan
+    sizes = size(found.match, found.parent), size(wanted, published)
+    lengths = [m.displacements.norm(dim=1).sort().values for m in (found.match, wanted)]
+    strains = [torch.linalg.eigvalsh(m.strain) for m in (found.match, wanted)]
+    if (lengths[0] - lengths[1]).abs().max() < ALIKE and (strains[0] - strains[1]).abs().max() < ALIKE:
+        return "equal", *sizes
+    kept = [diagnose(x, child, SYMPREC).keep.order for x in (found.parent, published)]
+    which = "as much" if kept[0] == kept[1] else "more" if kept[0] > kept[1] else "less"
+    return f"another, {'shorter' if sizes[0] < sizes[1] else 'longer'}, keeps {which}", *sizes
+
+
+def settings(pairs: list[dict], what: str) -> list[str]:
+    """Lines of the comparison of all pairs."""
+    start, rows = time.process_time(), []
+    for pair in pairs:
+        name = f"{pair['formula']} {pair['nonpolar_space_group']} to {pair['polar_space_group']}"
+        rows.append((name, *compared(pair)))
+    counts = {kind: sum(row[1] == kind for row in rows) for kind in sorted({row[1] for row in rows})}
+    lines = [
+        f"{len(pairs)} pairs, {what}, from the settings they are published in ({time.process_time() - start:.0f} s):"
+    ]
+    lines += [
+        "",
+        *(f"- {kind}: {count}" for kind, count in counts.items()),
+        "",
+        "Not equal (found, published, Å²):",
+        "",
+    ]
+    return lines + [f"- {name}: {kind} ({a:.3g}, {b:.3g})" for name, kind, a, b in rows if kind != "equal"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--atoms", type=int, default=400)
     parser.add_argument("--motions", type=int, default=5)
+    parser.add_argument("--settings", type=Path)
     parser.add_argument("--output", type=Path)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_default_dtype(torch.float64)
+    if args.settings:
+        pairs = json.loads(gzip.decompress(args.settings.read_bytes()))[args.first :: args.every]
+        written("Pairs in any settings", settings(pairs, f"every {args.every} from {args.first}"), args.output)
+        return
     dataset = Ferroelectrics()
     chosen = list(dataset)[args.first :: args.every]
     attach = AddSymmetryBreaking(choose="target", target=TARGET, on="nodes", symprec=SYMPREC)
@@ -112,9 +186,14 @@ def main() -> None:
         f"Faults: {len(faults)}",
         *(f"- {fault[:300]}" for fault in faults),
     ]
+    written("Pairs of a nonpolar crystal and a polar phase", lines, args.output)
+
+
+def written(title: str, lines: list[str], output: Path | None) -> None:
+    """Print lines, and write them to a file if there is one."""
     print("\n".join(lines))
-    if args.output:
-        args.output.write_text("\n".join(["# Pairs of a nonpolar crystal and a polar phase", "", *lines, ""]))
+    if output:
+        output.write_text("\n".join([f"# {title}", "", *lines, ""]))
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class _Crystal:
     @cached_property
     def translations(self) -> np.ndarray:
         """Vectors of the lattice inside the cell, [k, 3]."""
-        return np.round(_cosets(np.rint(np.linalg.inv(self.basis)).astype(int)) @ self.basis, 6) % 1
+        return np.round(_cosets(np.rint(self.inverse).astype(int)) @ self.basis, 6) % 1
 
     def primitive(self) -> Atoms:
         """The atoms in a reduced primitive cell."""
@@ -115,17 +115,27 @@ class _Crystal:
             basis=inverse,
         )
 
+    @cached_property
+    def inverse(self) -> np.ndarray:
+        """From coordinates along the cell to those along the basis, [3, 3]."""
+        return np.linalg.inv(self.basis)
+
     def whole(self, vectors: np.ndarray) -> np.ndarray:
         """The lattice vectors nearest to vectors [..., 3]."""
-        return np.round(vectors @ np.linalg.inv(self.basis)) @ self.basis
+        return np.round(vectors @ self.inverse) @ self.basis
 
     def permutation(self, rotation: np.ndarray, shift: np.ndarray) -> np.ndarray | None:
         """Where an operation carries each atom, None if it is none of the structure."""
-        apart = (self.frac @ rotation.T + shift)[:, None] - self.frac
-        lengths = np.square((apart - np.round(apart)) @ self.cell).sum(-1)
-        lengths[self.numbers[:, None] != self.numbers] = np.inf
-        found = lengths.argmin(1)
+        found, images = np.empty(len(self.frac), dtype=np.int64), self.frac @ rotation.T + shift
+        for atoms in self.species:
+            apart = images[atoms, None] - self.frac[atoms]
+            found[atoms] = atoms[np.square((apart - np.round(apart)) @ self.cell).sum(-1).argmin(1)]
         return found if len(set(found.tolist())) == len(found) else None
+
+    @cached_property
+    def species(self) -> list[np.ndarray]:
+        """Numbers of the atoms of each element, which are in the order of their atomic numbers."""
+        return [np.flatnonzero(self.numbers == z) for z in np.unique(self.numbers)]
 
 
 def _cosets(basis: np.ndarray) -> np.ndarray:
@@ -196,6 +206,45 @@ class _Kept:
     of_parent: np.ndarray
     of_child: np.ndarray
 
+    @cached_property
+    def fixing(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which operations leave each atom in its place, [N, k] of the parent and of the child."""
+        places = np.arange(self.of_parent.shape[1])[:, None]
+        return places == self.of_parent.T, places == self.of_child.T
+
+    @cached_property
+    def projections(self) -> np.ndarray:
+        """Onto the vectors that what fixes each atom of the parent leaves as they are, [N, 3, 3]."""
+        fixing = self.fixing[0] / self.fixing[0].sum(1, keepdims=True)
+        return np.tensordot(fixing, self.rotations, 1)
+
+    def orbits(self, parent: _Crystal, child: _Crystal) -> list[_Orbits] | None:
+        """The orbits of each element, None if one has more of them in the parent than in the child or less."""
+        parents, children = self.of_parent.min(0), self.of_child.min(0)
+        sites = [np.array([row.tobytes() for row in fixing]) for fixing in self.fixing]
+        found = []
+        for atoms, others in zip(parent.species, child.species, strict=True):
+            firsts, others = np.unique(parents[atoms]), others[np.argsort(children[others], kind="stable")]
+            starts = np.flatnonzero(np.diff(children[others], prepend=-1))
+            if len(firsts) != len(starts):
+                return None
+            sizes = len(self.rotations) // self.fixing[0][firsts].sum(1)
+            pairs = np.nonzero(sites[0][firsts, None] == sites[1][others])
+            found.append(_Orbits(firsts, sizes, others, starts, pairs))
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Orbits:
+    """The orbits of an element: first atoms [n] of the parent's, and their sizes [n]; atoms [m] of the child, orbit by
+    orbit, and where these start [n]; the pairs [p], [p] of the first and the second with equal site symmetry."""
+
+    firsts: np.ndarray
+    sizes: np.ndarray
+    others: np.ndarray
+    starts: np.ndarray
+    pairs: tuple[np.ndarray, np.ndarray]
+
 
 def _kept_at(parent: _Crystal, child: _Crystal, common: np.ndarray, origin: np.ndarray) -> _Kept | None:
     """What both have with this origin, of common operations, rows [k, 2] of equal rotations; None if some lack."""
@@ -228,37 +277,31 @@ class _Found:
 
 
 def _assigned(
-    parent: _Crystal, child: _Crystal, kept: _Kept, origin: np.ndarray, images: NearestImages
+    parent: _Crystal, child: _Crystal, kept: _Kept, orbits: list[_Orbits], origin: np.ndarray, images: NearestImages
 ) -> _Found | None:
     """Alternate the assignment of orbits and the mean origin to the end; None if orbits do not correspond."""
     count = len(parent.numbers)
-    fixing = kept.of_parent == np.arange(count), kept.of_child == np.arange(count)
-    orbit_of = kept.of_child.min(0)
     best: _Found | None = None
     while True:
         permutation, shifts = np.zeros(count, dtype=np.int64), np.zeros((count, 3), dtype=np.int64)
-        for z in np.unique(parent.numbers):
-            firsts = np.unique(kept.of_parent.min(0)[parent.numbers == z])
-            others = np.flatnonzero(child.numbers == z)
-            alike = (fixing[0][:, firsts, None] == fixing[1][:, None, others]).all(0)
-            vectors = _fixed_images(
-                child.frac[others] - parent.frac[firsts, None] - origin, alike, fixing[0][:, firsts], kept, images
-            )
-            size = np.array([len(set(images)) for images in kept.of_parent[:, firsts].T.tolist()])
-            lengths = np.where(alike, np.square(vectors @ images.cell).sum(-1), np.inf) * size[:, None]
-            orbits = np.unique(orbit_of[others])
-            costs = np.stack([lengths[:, orbit_of[others] == o].min(1) for o in orbits], axis=1)
+        for some in orbits:
+            rows, columns = some.pairs
+            starting, ending = some.firsts[rows], some.others[columns]
+            apart = child.frac[ending] - parent.frac[starting] - origin
+            vectors, squares = _fixed_images(apart, kept.projections[starting], images)
+            number = np.zeros((len(some.firsts), len(some.others)), dtype=np.int64)
+            number[rows, columns] = np.arange(len(rows))
+            lengths = np.full(number.shape, np.inf)
+            lengths[rows, columns] = squares * some.sizes[rows]
             try:
-                rows, columns = linear_sum_assignment(costs)
+                chosen = linear_sum_assignment(np.minimum.reduceat(lengths, some.starts, axis=1))
             except ValueError:
                 return best
-            if len(rows) != len(firsts) or len(orbits) != len(firsts):
-                return best
-            for row, column in zip(rows, columns, strict=True):
-                inside = np.flatnonzero(orbit_of[others] == orbits[column])
-                to = inside[lengths[row, inside].argmin()]
-                atoms, partners = kept.of_parent[:, firsts[row]], kept.of_child[:, others[to]]
-                moved = kept.rotations @ vectors[row, to]
+            ends = [*some.starts[1:], len(some.others)]
+            for row, column in zip(*chosen, strict=True):
+                to = some.starts[column] + lengths[row, some.starts[column] : ends[column]].argmin()
+                atoms, partners = kept.of_parent[:, some.firsts[row]], kept.of_child[:, some.others[to]]
+                moved = kept.rotations @ vectors[number[row, to]]
                 permutation[atoms] = partners
                 shifts[atoms] = np.round(parent.frac[atoms] + origin + moved - child.frac[partners])
         difference = child.frac[permutation] + shifts - parent.frac
@@ -269,26 +312,26 @@ def _assigned(
         best = _Found(permutation, shifts, cost, len(kept.rotations), origin)
 
 
-def _fixed_images(apart, alike, fixing, kept, images):
-    """The shortest images of vectors [n, m, 3] that what fixes each row's atom leaves as they are, else far ones."""
-    vectors = apart + images.nearest(apart)[1]
-    for row in range(len(apart)):
-        project = kept.rotations[fixing[:, row]].mean(0)
-        if np.abs(project - np.eye(3)).max() < 1e-9:
-            continue
-        steps = np.rint(images.around @ np.linalg.inv(images.cell))
-        every = vectors[row][:, None] + steps
-        misses = np.linalg.norm((every - every @ project.T) @ images.cell, axis=-1)
-        lengths = np.linalg.norm(every @ images.cell, axis=-1) + np.where(misses > TURNED, np.inf, 0)
-        chosen = lengths.argmin(1)
-        vectors[row] = every[np.arange(len(every)), chosen]
-        alike[row] &= np.isfinite(lengths.min(1))
-    return vectors
+def _fixed_images(apart: np.ndarray, projections: np.ndarray, images: NearestImages) -> tuple[np.ndarray, np.ndarray]:
+    """The shortest images of vectors [n, 3] that their projections [n, 3, 3] leave about as they are.
+
+    With their squared lengths [n], which are infinite where there is none.
+    """
+    nearest, whole = images.nearest(apart)
+    vectors, squares = apart + whole, np.square(nearest).sum(1)
+    changes = np.eye(3) - projections
+    special = np.flatnonzero(np.abs(changes).max((1, 2), initial=0) > 1e-9)
+    every = vectors[special, None] + images.steps
+    lengths = np.square(nearest[special, None] + images.around).sum(2)
+    lengths[np.square(every @ changes[special].swapaxes(1, 2) @ images.cell).sum(2) > TURNED**2] = np.inf
+    rows, chosen = np.arange(len(special)), lengths.argmin(1)
+    vectors[special], squares[special] = every[rows, chosen], lengths[rows, chosen]
+    return vectors, squares
 
 
 def _symmetric(parent: _Crystal, child: _Crystal, common: np.ndarray, images: NearestImages) -> list[_Found]:
     """The assignments that keep common operations, rows [k, 2] of equal rotations; the least cost first."""
-    inverse = np.linalg.inv(parent.basis)
+    inverse = parent.inverse
     generators = common[_generators(child.rotations[common[:, 1]])]
     turns = np.rint(inverse.T @ parent.rotations[generators[:, 0]] @ parent.basis.T).astype(int)
     shifts = (child.shifts[generators[:, 1]] - parent.shifts[generators[:, 0]]) @ inverse
@@ -301,14 +344,15 @@ def _symmetric(parent: _Crystal, child: _Crystal, common: np.ndarray, images: Ne
     found: list[_Found] = []
     for origin in _origins(turns, shifts) @ parent.basis:
         kept = _kept_at(parent, child, common, origin)
-        if kept is None:
+        orbits = None if kept is None else kept.orbits(parent, child)
+        if kept is None or orbits is None:
             continue
         reached: list[np.ndarray] = []
         for start in origin + (apart - origin) @ free.T:
             away = np.array([start - x for x in reached]).reshape(-1, 3)
             if np.linalg.norm((away - parent.whole(away)) @ parent.cell, axis=1).min(initial=np.inf) < REACHED:
                 continue
-            made = _assigned(parent, child, kept, start, images)
+            made = _assigned(parent, child, kept, orbits, start, images)
             reached += [start] if made is None else [start, made.origin]
             found += [] if made is None else [made]
     return sorted(found, key=lambda f: f.cost)

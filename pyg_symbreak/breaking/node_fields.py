@@ -411,8 +411,9 @@ def _lowest(spaces: list[_Space], kept: Subgroup, explicit: bool) -> _Space:
     """The first of the fields that can keep exactly K, those with one dimension of such fields before others."""
     fitting = []
     for space in spaces:
-        if _keeps(space, kept):
-            if len(space.breaking(kept)) == 1 or explicit:
+        fixed = space.breaking(kept)
+        if len(fixed) > 0 and space.keeps_exactly(fixed, kept):
+            if len(fixed) == 1 or explicit:
                 return space
             fitting.append(space)
     if fitting:

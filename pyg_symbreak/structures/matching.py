@@ -218,6 +218,7 @@ class NearestImages:
         self.pbc = pbc
         steps = np.array(list(product(*[(0, -1, 1) if periodic else (0,) for periodic in pbc])))
         self.around = steps @ self.reduced
+        self.steps = np.rint(self.around @ np.linalg.inv(cell))
         lengths = np.linalg.norm(self.reduced[pbc], axis=1)
         self.safe = lengths.min() / 2 if len(lengths) else np.inf
 
@@ -227,8 +228,10 @@ class NearestImages:
         along = raw @ np.linalg.inv(self.reduced)
         vectors = raw - np.where(self.pbc, np.round(along), 0) @ self.reduced
         far = np.square(vectors).sum(-1) > self.safe**2
-        images = vectors[far][:, None] + self.around
-        vectors[far] = images[np.arange(len(images)), np.square(images).sum(-1).argmin(1)]
+        longer = vectors[far] @ (2 * self.around.T) + np.square(self.around).sum(
+            1
+        )  # squared length less that of no step
+        vectors[far] += self.around[longer.argmin(1)]
         return vectors, ((vectors - raw) @ np.linalg.inv(self.cell)).round().astype(np.int64)
 
 

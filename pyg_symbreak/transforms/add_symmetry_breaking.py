@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -105,7 +106,8 @@ class AddSymmetryBreaking(BaseTransform):
         each node stays as it is. What breaks translations of a supercell takes "nodes": ``keep`` is then the symbol or
         number of a space group, a Glazer symbol, a subgroup, a distortion or a distorted structure, as for
         :func:`~pyg_symbreak.breaking.breaking_set` of a symmetry, and the object a field in ``irreps``, see
-        :class:`~pyg_symbreak.breaking.NodeFields`. With ``choose="target"`` this is decided by the target.
+        :class:`~pyg_symbreak.breaking.NodeFields`. With ``choose="target"`` this is decided by the target; where the
+        set of the whole structure is continuous, the object is a field then too.
     nodes : str or indices, optional
         An element, or whole orbits, that such a field lives on. Default: chosen, as are its irreps.
     symprec : float or "auto"
@@ -212,6 +214,7 @@ class AddSymmetryBreaking(BaseTransform):
         with naming(data):
             symmetry = symmetry_of(read, self.symprec, self.features)
             breaking: Any = self.breaking
+            kept_rows: tuple[int, ...] | None = None  # operations to keep, where the target says which
             if (
                 self.choose == "target"
                 and isinstance(symmetry, Symmetry)
@@ -219,14 +222,17 @@ class AddSymmetryBreaking(BaseTransform):
             ):
                 target = read_target(read, self.target)
                 kept, mask = target_stabilizer(symmetry, target, symmetry.symprec, self._rotations_only)
-                rows = tuple(np.flatnonzero(mask).tolist())
+                kept_rows = tuple(np.flatnonzero(mask).tolist())
                 if isinstance(breaking, NodeFields):
-                    breaking = replace(breaking, keep=rows)
-                elif self.on == "nodes" and not set(symmetry.pure_translations.tolist()) <= set(rows):
-                    breaking = NodeFields(rows, irreps=self.irreps)
+                    breaking = replace(breaking, keep=kept_rows)
+                elif self.on == "nodes" and not set(symmetry.pure_translations.tolist()) <= set(kept_rows):
+                    breaking = NodeFields(kept_rows, irreps=self.irreps)
                 else:
                     breaking = replace(breaking, keep=kept)
-            return read, symmetry, breaking.objects(read, symmetry, self.features)
+            found: Objects = breaking.objects(read, symmetry, self.features)
+            if self.on == "nodes" and self.choose == "target" and kept_rows is not None and found.size == math.inf:
+                found = NodeFields(kept_rows, irreps=self.irreps).objects(read, symmetry, self.features)
+            return read, symmetry, found
 
     @property
     def _rotations_only(self) -> bool:
