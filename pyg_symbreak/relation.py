@@ -229,8 +229,8 @@ class _Kept:
             if len(firsts) != len(starts):
                 return None
             sizes = len(self.rotations) // self.fixing[0][firsts].sum(1)
-            pairs = np.nonzero(sites[0][firsts, None] == sites[1][others])
-            found.append(_Orbits(firsts, sizes, others, starts, pairs))
+            rows, columns = np.nonzero(sites[0][firsts, None] == sites[1][others])
+            found.append(_Orbits(firsts, sizes, others, starts, (rows, columns)))
         return found
 
 
