@@ -7,6 +7,7 @@ their command runs, and files are read before, so that help and bad files are an
 from __future__ import annotations
 
 import warnings
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -190,25 +191,51 @@ def distortions(
 
 @app.command()
 def report(
-    file: Annotated[Path, typer.Argument(help="Symmetric structure, in any format that ASE reads.")],
-    target: Annotated[Path | None, typer.Argument(help="What it is to become: the same atoms in any order.")] = None,
+    file: Annotated[Path, typer.Argument(help="Symmetric structure, or many, in any format that ASE reads.")],
+    target: Annotated[
+        Path | None, typer.Argument(help="What it is to become: the same atoms in any order; of many, frame by frame.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("report.html"),
+    model: Annotated[
+        Path | None,
+        typer.Option(help="Model that gives vectors on the atoms, as torch.save writes it: its answers by the target."),
+    ] = None,
+    cutoff: Annotated[float | None, typer.Option(help="Neighbours that the model is given, Å.")] = None,
     symprec: Symprec = "1e-3",
     as_json: Json = False,
 ) -> None:
     """Write a page on a structure: in three dimensions its symmetry, its distortions, and the sets that break it.
 
+    Of a file with several structures: which symmetries they have, what their targets ask for, and how to break it.
     The page needs no network and no other file.
     """
     with errors():
-        for given in (file, *([] if target is None else [target])):
-            parse_file(given)
+        frames = read_frames(file)
+        first = list(islice(frames, 2))
+        if target is not None:
+            parse_file(target)
+        if len(first) > 1:
+            if model is not None:
+                raise ValueError("--model is for one structure and its target")
+            from pyg_symbreak.cli.report_dataset import report as write_many
+            from pyg_symbreak.cli.report_dataset import show
+
+            ends = None if target is None else read_frames(target)
+            emit({"file": str(file)} | write_many(file.name, chain(first, frames), ends, symprec, out), as_json, show)
+            return
         atoms = read_structure(file)
         end = None if target is None else read_structure(target)
         from pyg_symbreak.cli.report import report as write
         from pyg_symbreak.cli.report import show
 
-        emit({"file": str(file)} | write(file.name, atoms, end, symprec, out), as_json, show)
+        known = None
+        if model is not None:
+            if end is None:
+                raise ValueError("--model needs the target that it is to predict")
+            from pyg_symbreak.cli.answers import Model, loaded
+
+            known = Model(model, loaded(model), cutoff)
+        emit({"file": str(file)} | write(file.name, atoms, end, symprec, out, known), as_json, show)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from ase import Atoms
 from rich.table import Table
 from torch_geometric.data import Data
 
+from pyg_symbreak.cli.answers import loaded
 from pyg_symbreak.cli.output import stdout
 from pyg_symbreak.discover import symmetry_report
 from pyg_symbreak.structures import from_ase
@@ -22,20 +23,11 @@ __all__ = ["report", "saved", "show"]
 
 def saved(file: Path) -> list[Data]:
     """The structures in a file of torch."""
-    found = _load(file)
+    found = loaded(file)
     structures = [found] if isinstance(found, Data) else list(found) if isinstance(found, list | tuple) else []
     if not structures or not all(isinstance(data, Data) and data.get("pos") is not None for data in structures):
         raise ValueError(f"{file} holds no list of Data with pos: save one by torch.save(list(dataset), file)")
     return structures
-
-
-def _load(file: Path) -> Any:
-    try:
-        return torch.load(file, weights_only=False)
-    except OSError:
-        raise
-    except Exception as error:  # unpickling raises whatever the file says
-        raise ValueError(f"{file}: nothing that torch.load reads ({type(error).__name__}: {error})") from error
 
 
 def report(
@@ -48,7 +40,7 @@ def report(
     figure: Path | None,
 ) -> dict[str, Any]:
     """The faults of the model and all errors; the figure of them if a file for it is given."""
-    model = _load(model_file)
+    model = loaded(model_file)
     if not callable(model):
         raise ValueError(f"{model_file} holds {type(model).__name__}: save the model itself, torch.save(model, file)")
     dtype = next((p.dtype for p in model.parameters()), None) if isinstance(model, torch.nn.Module) else None

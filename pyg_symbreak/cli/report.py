@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from ase import Atoms
 from rich.console import Console
 
 from pyg_symbreak.breaking import BreakingSet, breaking_set
+from pyg_symbreak.cli.answers import Answer, Model, answers
 from pyg_symbreak.cli.inspect import report as facts_of
 from pyg_symbreak.cli.output import numbered, size_of, stdout, title
 from pyg_symbreak.cli.subgroups import listed
@@ -18,16 +20,21 @@ from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.diagnosis import diagnose
 from pyg_symbreak.distort import Distortion, distortions
 from pyg_symbreak.groups import PointGroup
-from pyg_symbreak.plot import page, set_scene, structure_scene, subgroup_svg
+from pyg_symbreak.plot import Motion, page, set_scene, structure_scene, subgroup_svg
 
-__all__ = ["report", "show"]
+__all__ = ["html_table", "report", "show"]
 
 MOST = 40
 """Distortions that are shown."""
 
 
 def report(
-    name: str, atoms: Atoms, target: Atoms | None, symprec: float | Literal["auto"], out: Path
+    name: str,
+    atoms: Atoms,
+    target: Atoms | None,
+    symprec: float | Literal["auto"],
+    out: Path,
+    model: Model | None = None,
 ) -> dict[str, Any]:
     """Write the page; what it took in is returned."""
     with Console(stderr=True).status("symmetry") as status:
@@ -38,19 +45,26 @@ def report(
         status.update("sets of objects")
         rows = [row for row in facts["subgroups"] if row["set"]["irreps"] is not None]
         sets = [set_scene(_set(symmetry.group, row["label"])) for row in rows]
-        moves = [(_label(way), way.direction, way.reversible) for way in ways[:MOST]]
-        said, playing = None, None
+        moves = [Motion(_label(way), way.direction, way.reversible) for way in ways[:MOST]]
+        said, playing, asked = None, None, []
         if target is not None:
             found = diagnose(atoms, target, symprec)
             said = str(found)
             if not found.representable:
                 playing = len(moves)
-            moves.append(("to the target", found.vectors.numpy(), False))
+            moves.append(Motion("to the target", found.vectors.numpy()))
+            if model is not None:
+                asked = answers(model, atoms, found)
+                playing, first = len(moves), len(moves)
+                moves += [
+                    Motion(f"answer to object {k}", a.vectors, beside=a.nearest) for k, a in enumerate(asked[:MOST])
+                ]
         scene: dict[str, Any] = {"structure": structure_scene(atoms, symmetry, moves), "sets": sets}
         if playing is not None:
             scene["structure"]["playing"] = playing
         tree = subgroup_svg(symmetry.group) if symmetry.group.is_finite else ""
-        body = _body(name, facts, tree, ways, rows, said, scene["structure"]["colors"])
+        shown = _answers(asked[:MOST], first) if asked else ""
+        body = _body(name, facts, tree, ways, rows, said, scene["structure"]["colors"], shown)
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(page(f"{name}: {symmetry.group.schoenflies}", body, scene), encoding="utf-8")
     return {
@@ -59,6 +73,7 @@ def report(
         "point_group": symmetry.group.schoenflies,
         "subgroups": len(rows),
         "distortions": len(ways),
+        "errors": [answer.error for answer in asked],
     }
 
 
@@ -86,6 +101,7 @@ def _body(
     rows: list[dict[str, Any]],
     said: str | None,
     colors: list[str],
+    answered: str,
 ) -> str:
     crystal = facts["symmetry"]["space_group"] is not None
     where = (
@@ -101,7 +117,7 @@ def _body(
         f"<p>Drag, or use the arrow keys, to turn it; + and - zoom. {where}</p>",
     ]
     if said is not None:
-        parts += ["<h2>The target</h2>", f"<pre>{html.escape(said)}</pre>"]
+        parts += ["<h2>The target</h2>", f"<pre>{html.escape(said)}</pre>", answered]
     parts += ["<h2>Orbits</h2>", _orbits(facts, colors)]
     if ways:
         more = f" The first {MOST} of {len(ways)} are shown." if len(ways) > MOST else ""
@@ -136,7 +152,7 @@ def _facts(facts: dict[str, Any]) -> list[str]:
     return [*start, *(f"{key} {value}" for key, value in named.items() if value), tolerance, *facts["notes"]]
 
 
-def _table(head: list[str], rows: list[tuple[str, list[str]]]) -> str:
+def html_table(head: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
     """A table of cells that are HTML; each row comes with the attributes of its element."""
     lines = ["".join(f"<td>{cell}</td>" for cell in cells) for _, cells in rows]
     body = "".join(f"<tr{attributes}>{line}</tr>" for (attributes, _), line in zip(rows, lines, strict=True))
@@ -153,7 +169,7 @@ def _orbits(facts: dict[str, Any], colors: list[str]) -> str:
         ]
         for color, orbit in zip(colors, facts["orbits"], strict=True)
     ]
-    return _table(["element", "atoms", "site symmetry"], [("", row) for row in cells])
+    return html_table(["element", "atoms", "site symmetry"], [("", row) for row in cells])
 
 
 def _distortions(ways: list[Distortion]) -> str:
@@ -162,7 +178,19 @@ def _distortions(ways: list[Distortion]) -> str:
         many = "∞" if way.equivalent == np.inf else str(way.equivalent)
         cells = [way.irrep, str(way.dimension), f"{way.copy + 1} of {way.multiplicity}", way.symbol, many]
         rows.append((f' data-distortion="{number}"', [*map(html.escape, cells), "yes" if way.reversible else "no"]))
-    return _table(["irrep", "dimension", "copy", "keeps", "equivalent", "signs alike"], rows)
+    return html_table(["irrep", "dimension", "copy", "keeps", "equivalent", "signs alike"], rows)
+
+
+def _answers(asked: Sequence[Answer], first: int) -> str:
+    rows = [
+        (f' data-distortion="{first + number}"', [str(number), f"{a.error:.4f}", str(a.domain)])
+        for number, a in enumerate(asked)
+    ]
+    return (
+        "<h2>The model</h2><p>Its answer to each object in red, in grey the nearest of the equally good targets. "
+        "The error is the root mean square distance of an atom from where it should be. Choose one to play it.</p>"
+        + html_table(["object", "error (Å)", "nearest target"], rows)
+    )
 
 
 def _subgroups(rows: list[dict[str, Any]]) -> str:
@@ -178,4 +206,4 @@ def _subgroups(rows: list[dict[str, Any]]) -> str:
             "yes" if found["ideal"] else "no",
         ]
         out.append((f' data-set="{number}"', cells))
-    return _table(["keeps", "order", "conjugates", "objects", "irreps", "ideal"], out)
+    return html_table(["keeps", "order", "conjugates", "objects", "irreps", "ideal"], out)

@@ -8,6 +8,7 @@ from pyg_symbreak.plot.losses import plot_losses, plot_predictions
 from pyg_symbreak.plot.objects import plot_objects
 from pyg_symbreak.plot.relaxation import plot_relaxation
 from pyg_symbreak.plot.scenes import (
+    Motion,
     notebook_html,
     page,
     set_scene,
@@ -19,6 +20,7 @@ from pyg_symbreak.plot.structures import plot_domains, plot_structure
 from pyg_symbreak.plot.subgroups import plot_subgroups
 
 __all__ = [
+    "Motion",
     "notebook_html",
     "page",
     "plot_domains",

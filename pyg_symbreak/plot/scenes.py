@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,11 +27,30 @@ from pyg_symbreak.plot.objects import _pieces, _summits
 from pyg_symbreak.plot.structures import _cell_edges, _shown
 from pyg_symbreak.plot.subgroups import plot_subgroups
 
-__all__ = ["notebook_html", "page", "set_scene", "structure_scene", "subgroup_svg", "symmetry_elements"]
+__all__ = ["Motion", "notebook_html", "page", "set_scene", "structure_scene", "subgroup_svg", "symmetry_elements"]
 
 MANY = 60
 """Objects of one set that are drawn."""
 GREY = "#b0b0b0"
+
+
+class Motion(NamedTuple):
+    """Displacements that are played.
+
+    Attributes
+    ----------
+    label : str
+    vectors : array [N, 3]
+    both : bool
+        Whether they are played to both sides.
+    beside : array [N, 3], optional
+        Displacements to compare with, drawn in grey.
+    """
+
+    label: str
+    vectors: np.ndarray
+    both: bool = False
+    beside: np.ndarray | None = None
 
 
 def symmetry_elements(group: PointGroup) -> list[dict[str, Any]]:
@@ -88,9 +107,7 @@ def _order(angle: float) -> int:
     return next(n for n in range(1, 10_000) if abs(math.remainder(n * angle, 2 * math.pi)) < 1e-6)
 
 
-def structure_scene(
-    atoms: Atoms, symmetry: Symmetry, distortions: Sequence[tuple[str, np.ndarray, bool]] = ()
-) -> dict[str, Any]:
+def structure_scene(atoms: Atoms, symmetry: Symmetry, distortions: Sequence[Motion] = ()) -> dict[str, Any]:
     """A structure with its orbits in colours, its symmetry elements and its distortions.
 
     The elements of a molecule go through its centre; those of a crystal, of which only some meet in one point, are
@@ -101,8 +118,7 @@ def structure_scene(
     atoms : ase.Atoms
     symmetry : Symmetry
         That of these atoms.
-    distortions : sequence of (str, array [N, 3], bool)
-        A label, displacements, and whether they are to be played to both sides.
+    distortions : sequence of Motion
     """
     number, places = _shown(atoms)
     orbits = symmetry.orbits.numpy()
@@ -125,15 +141,17 @@ def structure_scene(
         "centre": np.round(centre, 4).tolist(),
         "radius": radius,
         "distortions": [
-            {"label": label, "both": both, "vectors": np.round(_longest_one(v)[number], 4).tolist()}
-            for label, v, both in distortions
+            {"label": move.label, "both": move.both} | {name: v[number].tolist() for name, v in _scaled(move).items()}
+            for move in distortions
         ],
     }
 
 
-def _longest_one(vectors: np.ndarray) -> np.ndarray:
-    longest = float(np.linalg.norm(vectors, axis=1).max())
-    return vectors / longest if longest > 0 else vectors
+def _scaled(move: Motion) -> dict[str, np.ndarray]:
+    """The vectors of a motion, such that the longest (of those beside, where there are such) has length one."""
+    given = {"vectors": move.vectors} if move.beside is None else {"vectors": move.vectors, "beside": move.beside}
+    longest = float(np.linalg.norm(move.vectors if move.beside is None else move.beside, axis=1).max())
+    return {name: np.round(v / longest if longest > 0 else v, 4) for name, v in given.items()}
 
 
 def set_scene(found: BreakingSet) -> dict[str, Any]:
@@ -210,7 +228,7 @@ def notebook_html(shown: Symmetry | PointGroup | BreakingSet | Distortion) -> st
     elif isinstance(shown, Distortion):
         if shown.parent is None or shown.kept is None:
             return None
-        moves = [(shown.symbol, shown.direction, shown.reversible)]
+        moves = [Motion(shown.symbol, shown.direction, shown.reversible)]
         scene = {"structure": structure_scene(shown.parent, shown.kept.symmetry, moves) | {"playing": 0}}
     else:
         scene = {"sets": [set_scene(breaking_set(shown) if isinstance(shown, PointGroup) else shown)]}

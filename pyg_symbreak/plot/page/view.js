@@ -6,7 +6,6 @@ const plus = (p, q, t) => p.map((x, k) => x + t * q[k]);
 
 function make(id) {
   const element = document.getElementById(id);
-  if (!element) return null;
   const viewer = $3Dmol.createViewer(element, { backgroundColor: "white", antialias: true });
   const turns = { ArrowLeft: ["y", -10], ArrowRight: ["y", 10], ArrowUp: ["x", -10], ArrowDown: ["x", 10] };
   element.addEventListener("keydown", (event) => {
@@ -31,15 +30,15 @@ function disc(viewer, at, normal, radius, color) {
   viewer.addCustom({ vertexArr: points.map(V), normalArr: points.map(() => V(normal)), faceArr: faces, color, opacity: 0.25 });
 }
 
-function drawElements(viewer, elements, at, radius, shown) {
+function drawElements(viewer, elements, at, radius, shown, thickness = 0.012) {
   const colors = { 2: "#555555", 3: "#268c4d", 4: "#1a5cb3", 5: "#e6730d", 6: "#99338c" };
   const axes = elements.filter((e) => e.kind === "axis");
   for (const e of shown.axes ? axes : []) {
     const ends = [-1, 1].map((t) => plus(at, e.direction, t * radius * 1.15));
     const color = colors[e.order] || "#d1495b";
-    viewer.addCylinder({ start: V(ends[0]), end: V(ends[1]), radius: radius * 0.012, color, fromCap: 1, toCap: 1 });
+    viewer.addCylinder({ start: V(ends[0]), end: V(ends[1]), radius: radius * thickness, color, fromCap: 1, toCap: 1 });
     if (axes.length <= 13)
-      viewer.addLabel(e.label, { position: V(ends[1]), fontSize: 12, fontColor: color, backgroundColor: "white", backgroundOpacity: 0.7 });
+      viewer.addLabel(e.label, { position: V(ends[1]), fontSize: 12, fontColor: color, backgroundColor: "white", backgroundOpacity: 0.7 }, undefined, true);
   }
   for (const e of shown.planes ? elements.filter((e) => e.kind === "plane") : []) disc(viewer, at, e.direction, radius, "#edae49");
   if (shown.axes && elements.some((e) => e.kind === "centre")) viewer.addSphere({ center: V(at), radius: radius * 0.03, color: "#d1495b" });
@@ -57,7 +56,6 @@ function control(bar, kind, text, attributes, changed) {
 
 function structure() {
   const viewer = make("structure"), bar = document.getElementById("structure-bar"), s = scene.structure;
-  if (!viewer) return null;
   const shown = { axes: true, planes: s.elements.filter((e) => e.kind === "plane").length <= 3, orbits: true };
   let number = -1, amplitude = 0.3;
   function draw() {
@@ -76,7 +74,10 @@ function structure() {
     for (const [p, q] of s.cell) viewer.addLine({ start: V(p), end: V(q), color: "#999999" });
     drawElements(viewer, s.elements, s.centre, s.radius, shown);
     if (moves) {
+      const beside = s.distortions[number].beside;
       s.atoms.forEach((a, i) => {
+        if (beside && Math.hypot(...beside[i]) > 0.05)
+          viewer.addArrow({ start: V(a.slice(1)), end: V(plus(a.slice(1), beside[i], 2.5 * amplitude)), radius: 0.09, color: "#888888", opacity: 0.6 });
         const end = plus(a.slice(1), moves[i], 2.5 * amplitude);
         if (Math.hypot(...moves[i]) > 0.05) viewer.addArrow({ start: V(a.slice(1)), end: V(end), radius: 0.06, color: "#d1495b" });
       });
@@ -108,33 +109,42 @@ function structure() {
 
 function objects() {
   const viewer = make("objects");
-  if (!viewer) return null;
   function show(which) {
     const set = scene.sets[which];
     viewer.removeAllShapes(); viewer.removeAllLabels();
     viewer.addSphere({ center: V([0, 0, 0]), radius: 1, color: "#cccccc", opacity: 0.18 });
-    drawElements(viewer, set.elements, [0, 0, 0], 1.1, { axes: true, planes: false });
+    drawElements(viewer, set.elements, [0, 0, 0], 1.05, { axes: true, planes: false }, 0.006);
     for (const o of set.arrows) {
-      const style = { radius: o.kind === "lobe" ? 0.05 : 0.03, mid: 0.75, color: o.color };
+      const style = { radius: o.kind === "lobe" ? 0.06 : 0.04, mid: 0.75, color: o.color };
       viewer.addArrow({ start: V([0, 0, 0]), end: V(o.to), ...style });
       if (o.kind === "axial") disc(viewer, plus([0, 0, 0], o.to, 0.6), o.to, 0.14, o.color);
     }
-    for (const sign of set.signs) viewer.addLabel(sign, { position: V([0, 0, 0]), fontSize: 32 });
+    const plain = { fontSize: 32, fontColor: "#222222", backgroundColor: "white", backgroundOpacity: 0.7 };
+    set.signs.forEach((sign, k) => viewer.addLabel(sign, { position: V([0, 0, 1.2 - 0.5 * k]), ...plain }, undefined, true));
     document.getElementById("objects-text").textContent = set.text;
     document.querySelectorAll("[data-set]").forEach((row) => row.classList.toggle("chosen", Number(row.dataset.set) === which));
     viewer.render();
   }
   show(0);
-  viewer.zoomTo(); viewer.rotate(-75, "x"); viewer.rotate(-20, "y"); viewer.render();
+  viewer.zoomTo(); viewer.zoom(2.1); viewer.rotate(-75, "x"); viewer.rotate(-20, "y"); viewer.render();
   return { viewer, show };
 }
 
-const views = { structure: structure(), objects: objects() };
-for (const [name, act] of [["distortion", (n) => views.structure.play(n)], ["set", (n) => views.objects.show(n)]])
+// The text is painted first; each viewer is made when it comes into sight.
+const makers = { structure, objects }, views = {};
+const view = (id) => (views[id] ??= makers[id]());
+for (const [name, act] of [["distortion", (n) => view("structure").play(n)], ["set", (n) => view("objects").show(n)]])
   document.querySelectorAll(`tr[data-${name}]`).forEach((row) => {
     row.tabIndex = 0;
     row.addEventListener("click", () => act(Number(row.dataset[name])));
     row.addEventListener("keydown", (event) => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); act(Number(row.dataset[name])); } });
   });
-window.addEventListener("resize", () => Object.values(views).forEach((v) => v && v.viewer.resize()));
-document.body.dataset.ready = "yes";
+window.addEventListener("resize", () => Object.values(views).forEach((v) => v.viewer.resize()));
+const inSight = new IntersectionObserver((entries) => {
+  for (const entry of entries)
+    if (entry.isIntersecting) {
+      inSight.unobserve(entry.target);
+      setTimeout(() => { view(entry.target.id); document.body.dataset.ready = "yes"; });
+    }
+});
+document.querySelectorAll(".view").forEach((element) => inSight.observe(element));
