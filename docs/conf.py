@@ -3,9 +3,16 @@
 import importlib
 import pkgutil
 import re
+import sys
 from pathlib import Path
 
+from typer.cli import get_docs_for_click
+from typer.main import get_command
+
 import pyg_symbreak
+from pyg_symbreak.cli import app
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 project = "pyg_symbreak"
 version = release = pyg_symbreak.__version__
@@ -34,7 +41,7 @@ REFERENCE = Path(__file__).parent / "reference"
 # A page for each table of figures that the benchmarks made.
 RESULTS = Path(__file__).parent / "results"
 TABLES = sorted((Path(__file__).parents[1] / "benchmarks" / "results").glob("*.md"))
-PACKAGES = [m.name for m in pkgutil.iter_modules(pyg_symbreak.__path__) if not m.name.startswith("_")]
+PACKAGES = [m.name for m in pkgutil.iter_modules(pyg_symbreak.__path__) if m.name[0] != "_" and m.name != "cli"]
 
 
 def page_of(name: str) -> str:
@@ -45,11 +52,16 @@ def page_of(name: str) -> str:
     for public in module.__all__:
         value = getattr(module, public)
         kind = "class" if isinstance(value, type) else "function" if callable(value) else "data"
-        if name == "cli":  # the command line says itself what it does: pyg-symbreak --help
-            continue
         lines += [f".. auto{kind}:: {title}.{public}"]
         lines += ["   :members:", ""] if kind == "class" else [""]
     return "\n".join(lines)
+
+
+def command_line() -> str:
+    """The page of all commands and their options, as their help has it, in Markdown."""
+    command = get_command(app)
+    context = command.make_context("pyg-symbreak", [], resilient_parsing=True)
+    return get_docs_for_click(obj=command, ctx=context, name="pyg-symbreak", title="Command line")
 
 
 def underline_shapes(app, what, name, obj, options, lines):
@@ -83,12 +95,22 @@ def write_changed(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def write_interactive_sets(app, exception):
+    """The sets of all point groups in three dimensions, where pages are written."""
+    if exception is None and app.builder.format == "html":
+        from make_interactive_sets import interactive_page
+
+        (Path(app.outdir) / "sets.html").write_text(interactive_page(), encoding="utf-8")
+
+
 def setup(app):
     """Write the pages of the reference and of the results before they are read."""
     app.connect("autodoc-process-docstring", underline_shapes, priority=400)  # before napoleon
     app.connect("autodoc-process-docstring", escape_bars, priority=900)  # after napoleon
     app.connect("source-read", link_to_results)
+    app.connect("build-finished", write_interactive_sets)
     for name in PACKAGES:
         write_changed(REFERENCE / f"{name}.rst", page_of(name))
+    write_changed(REFERENCE / "command_line.md", command_line())
     for table in TABLES:
         write_changed(RESULTS / table.name, table.read_text(encoding="utf-8"))

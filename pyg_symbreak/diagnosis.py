@@ -365,8 +365,8 @@ def _smallest_set(
             fields: NodeBreakingSet = breaking_set(symmetry, np.flatnonzero(mask))
             return fields, (
                 f"The target loses {lost_translations} translations of the input's cell. An object of the whole graph "
-                "is left as it is by all translations; one that breaks them must be a feature that differs from node "
-                f"to node. {fields.explanation}"
+                "is left as it is by all translations; these are fields on the nodes, which AddSymmetryBreaking("
+                f"choose='target', on='nodes') attaches. {fields.explanation}"
             )
         found: BreakingSet = breaking_set(symmetry.group, keep)
     except ValueError as error:

@@ -22,7 +22,7 @@ from pyg_symbreak.distort import Distortion, distortions
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.plot import Motion, page, set_scene, structure_scene, subgroup_svg
 
-__all__ = ["html_table", "report", "show"]
+__all__ = ["html_table", "report", "set_of", "set_table", "show"]
 
 MOST = 40
 """Distortions that are shown."""
@@ -44,7 +44,7 @@ def report(
         ways = distortions(atoms, symprec, copies=1, progress=status.update)
         status.update("sets of objects")
         rows = [row for row in facts["subgroups"] if row["set"]["irreps"] is not None]
-        sets = [set_scene(_set(symmetry.group, row["label"])) for row in rows]
+        sets = [set_scene(set_of(symmetry.group, row["label"])) for row in rows]
         moves = [Motion(_label(way), way.direction, way.reversible) for way in ways[:MOST]]
         said, playing, asked = None, None, []
         if target is not None:
@@ -77,7 +77,8 @@ def report(
     }
 
 
-def _set(group: PointGroup, label: str) -> BreakingSet:
+def set_of(group: PointGroup, label: str) -> BreakingSet:
+    """The smallest set that keeps a subgroup, by its label."""
     return breaking_set(group, keep=group.subgroup(label) if group.is_finite else listed(group, label))
 
 
@@ -134,7 +135,7 @@ def _body(
         "<p>Subgroups up to conjugacy, and the smallest set of objects that breaks the symmetry to each. "
         "Choose one to see its objects.</p>",
         '<div class="two"><div><div class="view" id="objects" tabindex="0" role="img" aria-label="Objects of the set">'
-        f'</div><p id="objects-text"></p></div><div class="wide">{_subgroups(rows)}</div></div>',
+        f'</div><p id="objects-text"></p></div><div class="wide">{set_table(rows)}</div></div>',
     ]
     return "\n".join([*parts, f'<div class="wide">{tree}</div>'])
 
@@ -193,9 +194,10 @@ def _answers(asked: Sequence[Answer], first: int) -> str:
     )
 
 
-def _subgroups(rows: list[dict[str, Any]]) -> str:
+def set_table(rows: Sequence[dict[str, Any]], first: int = 0) -> str:
+    """A table of subgroups, whose rows choose the sets of the scene from number ``first`` on."""
     out = []
-    for number, row in enumerate(rows):
+    for number, row in enumerate(rows, first):
         found = row["set"]
         cells = [
             html.escape(row["label"]),

@@ -127,6 +127,7 @@ function objects() {
   }
   show(0);
   viewer.zoomTo(); viewer.zoom(2.1); viewer.rotate(-75, "x"); viewer.rotate(-20, "y"); viewer.render();
+  if (scene.spin) viewer.spin("y", 0.4);
   return { viewer, show };
 }
 
