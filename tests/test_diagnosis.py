@@ -118,7 +118,7 @@ def test_target_that_breaks_a_translation():
     assert not found.representable
     assert (found.breaking.level, found.breaking.size, found.breaking.objects.shape[1]) == ("node", 2, 2)
     assert found.breaking.keep == found.keep
-    assert "from node to node" in found.explanation
+    assert "AddSymmetryBreaking(choose='target', on='nodes')" in found.explanation
     assert "2 objects on the nodes" in str(found)
     assert found.residual == pytest.approx(0.02)
     assert found.keep.schoenflies == "D4h"
