@@ -117,14 +117,26 @@ def test_verdicts():
     assert verdicts == ["invariant", "broken", "partly"]
 
 
-def test_the_bound_is_below_the_evidence():
-    x = normal(40, 2)
-    y = (3 * x.norm(dim=1)).sin()
-    exact = log_evidence(LieGroup.rotations(2), x, y)
-    bound = log_evidence(LieGroup.rotations(2), x, y, inducing=30)
-    assert bound.none <= exact.none + 1e-3
-    assert bound.full <= exact.full + 1e-3
-    assert bound.verdict == exact.verdict == "invariant"
+@pytest.mark.parametrize(("odd", "sign"), [(0.15, 1), (1.0, -1)])
+def test_the_bound_is_below_the_evidence_and_tells_the_same(odd, sign):
+    x = normal(60, 3)
+    y = (3 * x[:, 2]).cos() + x[:, 0] * x[:, 2].square() + odd * (2 * x[:, 2]).sin() + 0.1 * normal(60, seed=1)
+    exact, bound = log_evidence(PointGroup("Cs"), x, y), log_evidence(PointGroup("Cs"), x, y, tolerance=1.0)
+    for law in ("none", "learned", "full"):
+        assert getattr(exact, law) - 1 < getattr(bound, law) <= getattr(exact, law) + 1e-3
+    assert np.sign(exact.full - exact.none) == np.sign(bound.full - bound.none) == sign
+    assert exact.verdict == bound.verdict == "partly"
+
+
+def test_inducing_points_are_where_the_data_are():
+    """Thirty places told five times each: as many inducing points as places bring the bound to the evidence."""
+    places = normal(30, 3)
+    x = places.repeat(5, 1) + 1e-3 * normal(150, 3, seed=1)
+    y = (2 * x[:, 2]).sin() + 0.3 * x[:, 0] + 0.1 * normal(150, seed=2)
+    mirror = PointGroup("Cs")
+    exact, bound = log_evidence(mirror, x, y), log_evidence(mirror, x, y, tolerance=np.inf)  # never more than 32
+    assert exact.none - 1 < bound.none <= exact.none + 1e-3
+    assert exact.full - 1 < bound.full <= exact.full + 1e-3
 
 
 def test_chirality_of_molecules():
