@@ -16,7 +16,7 @@ from pyg_symbreak.training.config import Config
 from pyg_symbreak.training.pairs import Pair, Pairs
 from pyg_symbreak.transforms import AddSymmetryBreaking
 
-__all__ = ["Distorter", "answer_all", "evaluate", "sample"]
+__all__ = ["Distorter", "answer_all", "compare", "evaluate", "sample"]
 
 NOISE_DRAWS = 32
 """Answers that a network with noise is asked for."""
@@ -115,7 +115,12 @@ def answer_all(model: Distorter, pair: Pair, config: Config) -> tuple[Tensor, Te
 
 
 def evaluate(model: Distorter, pair: Pair, config: Config) -> dict[str, Any]:
-    """Compare all answers with all equally good targets.
+    """:func:`answer_all` and :func:`compare` in one."""
+    return compare(model, pair, *answer_all(model, pair, config))
+
+
+def compare(model: Distorter, pair: Pair, y: Tensor, graph_y: Tensor) -> dict[str, Any]:
+    """Compare all answers, [n, N, 3] and [n, d], with all equally good targets.
 
     Returns
     -------
@@ -128,7 +133,6 @@ def evaluate(model: Distorter, pair: Pair, config: Config) -> dict[str, Any]:
         least ``error`` without object; ``graph error`` and ``graph spread``: largest error of the invariant parts of
         the answer for the structure, and by how much they differ from answer to answer.
     """
-    y, graph_y = answer_all(model, pair, config)
     has_y = bool(pair.y.size(1))
     answers, images = (y, pair.images_y) if has_y else (graph_y[:, None], pair.images_graph_y[:, None])
     off = (answers[:, None] - images).norm(dim=3)  # [answers, targets, atoms]

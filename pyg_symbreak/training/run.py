@@ -31,7 +31,7 @@ except ImportError as error:
 
 from pyg_symbreak.plot import plot_losses
 from pyg_symbreak.training.config import Config
-from pyg_symbreak.training.model import Distorter, evaluate, sample
+from pyg_symbreak.training.model import Distorter, answer_all, compare, sample
 from pyg_symbreak.training.pairs import Pairs, load_pairs
 from pyg_symbreak.training.results import draw_predictions, write_structures
 
@@ -205,14 +205,18 @@ def _run(pairs: Pairs, config: Config, folder: Path, seed: int, resume: bool) ->
         curve.write()
         curve.plot(pairs)
         torch.save(model.state_dict(), folder / "model.pt")
-        write_structures(model, pairs, config, folder / "predicted.extxyz")
-        draw_predictions(model, pairs, config, folder / "predicted.png")
+    answered = {
+        part: [(pair, *answer_all(model, pair, config)) for pair in some]
+        for part, some in (("training", pairs.training), ("held out", pairs.held_out))
+    }
+    if trainer.is_global_zero:
+        write_structures(answered, pairs.irreps_graph_out, folder / "predicted.extxyz")
+        draw_predictions(answered, pairs.irreps_out, folder / "predicted.png")
     return {
         "seed": seed,
         "steps": trainer.global_step,
         "loss": curve.rows[-1][1],
-        "training": [evaluate(model, pair, config) for pair in pairs.training],
-        "held out": [evaluate(model, pair, config) for pair in pairs.held_out],
+        **{part: [compare(model, *row) for row in rows] for part, rows in answered.items()},
     }
 
 
