@@ -26,7 +26,7 @@ def structures(*names):
     return found
 
 
-DATA = structures("CH3OH", "C2H4", "CH3SH")
+DATA = structures("CH3OH", "C2H4")
 
 
 class Network(torch.nn.Module):
