@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ SEARCHED = 200
 """Points that the search uses; what it finds is judged by all."""
 MERGED = 0.15
 """Two matrices whose entries differ by less are one element that was found twice."""
+MOST = 120
+"""Elements of the largest finite point group that is not axial."""
 LEVEL = 0.01
 """Probability at which a group that is respected loses an element."""
 
@@ -237,40 +240,35 @@ def _refined(compare: _Comparison, axis: np.ndarray, order: float, sign: int) ->
 
 def _closed(found: list[np.ndarray]) -> PointGroup:
     """The point group that some elements, known roughly, generate."""
-    group: list[np.ndarray] = []
-    for product in _products(found):
-        if all(np.abs(product - g).max() > MERGED for g in group):
-            group.append(product)
-        if len(group) > 120:
-            break
-    else:
-        try:
-            return PointGroup.from_matrices(_polished(np.array(group)), tolerance=1e-4)
-        except ValueError:
-            pass  # elements that are near to symmetries, but to no group of them
+    group = np.array(list(islice(_products(found), MOST + 1)))
+    try:
+        if len(group) <= MOST:
+            return PointGroup.from_matrices(_polished(group), tolerance=1e-4)
+    except ValueError:
+        pass  # elements that are near to symmetries, but to no group of them
     raise ValueError("the elements found generate no point group: lower the tolerance or give a group")
 
 
 def _products(found: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Elements and their products, until nothing new comes: words of growing length."""
-    known: list[np.ndarray] = []
+    """Elements and their products, each once, until nothing new comes: words of growing length."""
+    known = np.zeros((0, 3, 3))
     fresh = found
     while fresh:
         added = []
         for g in fresh:
-            if all(np.abs(g - k).max() > MERGED for k in known):
-                known.append(g)
+            if np.abs(g - known).max((1, 2), initial=0).min(initial=np.inf) > MERGED:
+                known = np.concatenate([known, g[None]])
                 added.append(g)
                 yield g
-        fresh = [a @ b for a in added for b in found] if len(known) <= 120 else []
+        fresh = [a @ b for a in added for b in found]
 
 
 def _polished(group: np.ndarray) -> np.ndarray:
     """The exact group near to some matrices: each is replaced by the mean of what its products with others say."""
     for _ in range(20):
-        products = np.einsum("aij,bjk->abik", group, group)
-        miss = np.abs(products[:, :, None] - group).max((3, 4))
-        means = np.einsum("abij,bkj->aik", group[miss.argmin(2)], group)
+        products = np.einsum("aij,bjk->abik", group, group).reshape(-1, 9)
+        nearest = (products @ group.reshape(-1, 9).T).argmax(1).reshape(len(group), -1)  # all of one length
+        means = np.einsum("abij,bkj->aik", group[nearest], group)
         u, _, v = np.linalg.svd(means)
         group = u @ v
     return group

@@ -239,8 +239,8 @@ def _bounded(averaged: _Averaged, y: Tensor, tolerance: float) -> float:
 
         def objective(parameters: Tensor, columns: Tensor = columns, chosen: Tensor = chosen) -> Tensor:
             length, variance, noise = parameters.exp()
-            kernels = (averaged.kernel(d, length, variance) for d in (columns, columns[chosen], averaged.own))
-            return _bound(*kernels, noise + JITTER, y)
+            wide, inner, own = (averaged.kernel(d, length, variance) for d in (columns, columns[chosen], averaged.own))
+            return _bound(wide, inner, own, noise + JITTER, y)
 
         before = value
         value, at = max(
