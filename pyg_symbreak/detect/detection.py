@@ -159,6 +159,8 @@ def detect_symmetries(
 ) -> Iterator[Symmetry | GraphSymmetry]:
     """Detect the symmetries of many structures, one after the other as they are asked for.
 
+    A bar around it, such as ``rich.progress.track(detect_symmetries(structures))``, shows how far it is.
+
     Parameters
     ----------
     structures : iterable of Data or ase.Atoms
