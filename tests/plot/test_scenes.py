@@ -13,7 +13,7 @@ from pyg_symbreak.breaking import breaking_set
 from pyg_symbreak.detect import detect_symmetry
 from pyg_symbreak.distort import distortions
 from pyg_symbreak.groups import PointGroup
-from pyg_symbreak.plot import notebook_html, page, set_scene, structure_scene, subgroup_svg, symmetry_elements
+from pyg_symbreak.plot import Motion, notebook_html, page, set_scene, structure_scene, subgroup_svg, symmetry_elements
 
 # Axes by order, mirror planes and centre, as in tables of point groups.
 KNOWN = {
@@ -62,7 +62,7 @@ def test_linear_molecules():
 
 def test_crystals_show_the_atoms_on_faces_and_the_middle_site():
     atoms = bulk("CsCl", "cesiumchloride", a=4.1)
-    scene = structure_scene(atoms, detect_symmetry(atoms), [("up", np.array([[0, 0, 0.0], [0, 0, 0.2]]), True)])
+    scene = structure_scene(atoms, detect_symmetry(atoms), [Motion("up", np.array([[0, 0, 0.0], [0, 0, 0.2]]), True)])
     assert [a[0] for a in scene["atoms"]].count("Cs") == 8
     assert scene["centre"] == [2.05, 2.05, 2.05]
     assert len(scene["cell"]) == 12
