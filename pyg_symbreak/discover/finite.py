@@ -32,7 +32,7 @@ SEARCHED = 200
 MERGED = 0.15
 """Two matrices whose entries differ by less are one element that was found twice."""
 MOST = 120
-"""Elements of the largest finite point group that is not axial."""
+"""Elements of Ih, the largest finite group with axes of these orders."""
 LEVEL = 0.01
 """Probability at which a group that is respected loses an element."""
 
