@@ -11,7 +11,8 @@ turned, renumbered and given in another basis of its cell, in both precisions (`
 With ``--settings PAIRS.json.gz``, the file that ``datasets/ferroelectrics/make_ferroelectrics.py`` reads, instead: from
 each parent in the setting it is published in and its child ``relation.relate_structures`` finds cell, origin and atoms.
 They are compared with the parent in the child's setting as the Bilbao server gave it: lengths of the displacements in
-order and principal strains, which no isometry and no order of atoms changes.
+order and principal strains, which no isometry and no order of atoms changes. Where the published distortion is shorter
+the mirror image of the parent is taken too: of chiral parents the two settings need not have the same hand.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ase import Atoms
+from ase.geometry import get_duplicate_atoms
 from scipy.spatial.transform import Rotation
 from torch_geometric.data import Data
 
@@ -68,9 +70,12 @@ def moved(data: Data, rng: np.random.Generator, dtype: torch.dtype) -> Data:
 # ------------------------------------------------------------------ in any settings
 
 
-def atoms_of(entry: dict) -> Atoms:
-    """A structure of the collection."""
-    return Atoms(entry["symbols"], scaled_positions=entry["frac"], cell=entry["cell"], pbc=True)
+def atoms_of(entry: dict, hand: int = 1) -> Atoms:
+    """A structure of the collection or its mirror image, each atom once: some are listed with images of atoms."""
+    cell = hand * np.array(entry["cell"])
+    atoms = Atoms(entry["symbols"], scaled_positions=entry["frac"], cell=cell, pbc=True)
+    get_duplicate_atoms(atoms, cutoff=0.05, delete=True)
+    return atoms
 
 
 def size(match: Match, parent: Atoms) -> float:
@@ -79,7 +84,7 @@ def size(match: Match, parent: Atoms) -> float:
     return float(match.displacements.square().sum(1).mean() + (step * match.strain).square().sum())
 
 
-def compared(pair: dict) -> tuple[str, float, float]:
+def compared(pair: dict, hand: int = 1) -> tuple[str, float, float]:
     """What became of a pair in any settings, and the sizes of the distortions: found, published; Å²."""
     child, published = atoms_of(pair["child"]), atoms_of(pair["parent_in_child_setting"])
     nan = float("nan")
@@ -88,7 +93,7 @@ def compared(pair: dict) -> tuple[str, float, float]:
     except ValueError:
         wanted = None
     try:
-        found = relate_structures(atoms_of(pair["parent"]), child, SYMPREC)
+        found = relate_structures(atoms_of(pair["parent"], hand), child, SYMPREC)
     except ValueError:
         return ("refused", nan, nan) if wanted is not None else ("refused, and so is the published one", nan, nan)
     if wanted is None:
@@ -97,7 +102,11 @@ def compared(pair: dict) -> tuple[str, float, float]:
     lengths = [m.displacements.norm(dim=1).sort().values for m in (found.match, wanted)]
     strains = [torch.linalg.eigvalsh(m.strain) for m in (found.match, wanted)]
     if (lengths[0] - lengths[1]).abs().max() < ALIKE and (strains[0] - strains[1]).abs().max() < ALIKE:
-        return "equal", *sizes
+        return "equal" if hand == 1 else "equal with the mirror image of the parent", *sizes
+    if hand == 1 and sizes[0] > sizes[1]:
+        mirrored = compared(pair, -1)
+        if mirrored[0].startswith("equal"):
+            return mirrored
     kept = [diagnose(x, child, SYMPREC).keep.order for x in (found.parent, published)]
     which = "as much" if kept[0] == kept[1] else "more" if kept[0] > kept[1] else "less"
     return f"another, {'shorter' if sizes[0] < sizes[1] else 'longer'}, keeps {which}", *sizes

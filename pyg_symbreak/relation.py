@@ -497,7 +497,8 @@ def relate_structures(
     Both may be given in any cell, primitive or not, in any orientation. Bases of sublattices of the parent that the
     child's primitive cell could come from, up to the strain allowed, are listed; those in which the operations of the
     child are operations of the parent are taken, if there are any, and of these the one with the least squared distance
-    an atom moves in the mean, where a strain counts as if it moved neighbours (V/N)^(1/3) apart.
+    an atom moves in the mean, where a strain counts as if it moved neighbours (V/N)^(1/3) apart. One in which an
+    assignment of the atoms keeps all symmetry of the child may have up to twice the least.
 
     Parameters
     ----------
@@ -555,36 +556,38 @@ def relate_structures(
 def _cell_of(parent: _Crystal, child: _Crystal, max_strain: float) -> np.ndarray:
     """Integer basis [3, 3] of the sublattice of a primitive parent that becomes the primitive cell of the child."""
     step = (abs(np.linalg.det(parent.cell)) / len(parent.numbers)) ** (1 / 3)
-    every, least, best = np.zeros((0, 3, 3), dtype=int), np.inf, None
+    every = np.zeros((0, 3, 3), dtype=int)
+    least, best = [np.inf, np.inf], [every, every]  # where all symmetry of the child is kept, and where less is
     for bound in [*(s for s in STRAINS if s < max_strain), max_strain]:
         bases = _bases(parent, child, bound)
         new = bases[~np.isin(_codes(bases), _codes(every))]
         every = np.concatenate([every, new])
         for basis in new[_shared(parent, child, new) == len(child.rotations)]:
-            cost = _cost(parent.in_cell(basis), child, step, max_strain)
-            if cost < least - 1e-8:
-                best, least = basis, cost
-        if least <= (bound * step) ** 2:
+            cost, less = _cost(parent.in_cell(basis), child, step, max_strain)
+            if cost < least[less] - 1e-8:
+                best[less], least[less] = basis, cost
+        if min(least) <= (bound * step) ** 2:
             break
-    if best is None and len(every):
+    if min(least) < np.inf:
+        return best[least[0] > FACTOR * least[1]]
+    if len(every):
         shared = _shared(parent, child, every)
         most = every[shared == shared.max()][:MANY]
-        costs = [_cost(parent.in_cell(basis), child, step, max_strain) for basis in most]
-        best = most[int(np.argmin(costs))]
-    if best is None:
-        raise ValueError(
-            f"no cell of the parent becomes that of the child by stretches within {max_strain} of 1: the transition is "
-            "reconstructive; allow a larger max_strain if it is to be described as a distortion all the same"
-        )
-    return best
+        return min(most, key=lambda basis: _cost(parent.in_cell(basis), child, step, max_strain)[0])
+    raise ValueError(
+        f"no cell of the parent becomes that of the child by stretches within {max_strain} of 1: the transition is "
+        "reconstructive; allow a larger max_strain if it is to be described as a distortion all the same"
+    )
 
 
-def _cost(parent: _Crystal, child: _Crystal, step: float, max_strain: float) -> float:
-    """Mean squared displacement and squared strain times a distance between neighbours, Å²."""
+def _cost(parent: _Crystal, child: _Crystal, step: float, max_strain: float) -> tuple[float, bool]:
+    """Mean squared displacement and squared strain times a distance between neighbours, Å²; whether less is kept."""
     images = NearestImages(parent.cell, np.ones(3, dtype=bool))
-    found = _symmetric(parent, child, _common(parent, child), images) or _best(parent, child, images)
+    found = _symmetric(parent, child, _common(parent, child), images)
+    less = not found
+    found = found or _best(parent, child, images)
     strain = polar(parent.cell, child.cell, max_strain)[0] - np.eye(3)
-    return found[0].cost / len(parent.numbers) + float(np.square(strain * step).sum())
+    return found[0].cost / len(parent.numbers) + float(np.square(strain * step).sum()), less
 
 
 def _bases(parent: _Crystal, child: _Crystal, bound: float) -> np.ndarray:
