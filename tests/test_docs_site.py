@@ -35,6 +35,7 @@ def test_a_symptom_says_why_what_and_when_not(path):
     parts = re.findall(r"^\*\*(.*?)\*\*", text, re.MULTILINE)
     assert parts == ["Why.", "The fix.", "Did it work?", "Cost.", "When not."]
     assert "assert" in text.partition("Did it work?")[2]
+    assert "](../images/" in text.partition("The fix.")[0]
 
 
 @pytest.mark.parametrize("path", sorted(set(ALL)), ids=lambda path: path.stem)
