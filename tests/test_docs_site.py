@@ -14,8 +14,9 @@ from pyg_symbreak.cli import app
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+EXECUTED = ("theory", "your_model", "reports")
 SYMPTOMS = sorted((DOCS / "symptoms").glob("*.md"))
-PAGES = [*SYMPTOMS, *sorted((DOCS / "tutorials").glob("*.md")), DOCS / "theory.md", DOCS / "your_model.md"]
+PAGES = [*SYMPTOMS, *sorted((DOCS / "tutorials").glob("*.md")), *(DOCS / f"{name}.md" for name in EXECUTED)]
 ALL = [*PAGES, *sorted(DOCS.glob("*.md"))]
 
 

@@ -47,6 +47,8 @@ def loaded(file: Path) -> Any:
         return torch.load(file, weights_only=False)
     except OSError:
         raise
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{file}: {error}; PYTHONPATH must hold the folder of the module that defines it") from error
     except Exception as error:  # unpickling raises whatever the file says
         raise ValueError(f"{file}: nothing that torch.load reads ({type(error).__name__}: {error})") from error
 

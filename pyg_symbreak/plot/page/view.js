@@ -77,8 +77,8 @@ function structure() {
       const beside = s.distortions[number].beside;
       s.atoms.forEach((a, i) => {
         if (beside && Math.hypot(...beside[i]) > 0.05)
-          viewer.addArrow({ start: V(a.slice(1)), end: V(plus(a.slice(1), beside[i], 2.5 * amplitude)), radius: 0.09, color: "#888888", opacity: 0.6 });
-        const end = plus(a.slice(1), moves[i], 2.5 * amplitude);
+          viewer.addArrow({ start: V(a.slice(1)), end: V(plus(a.slice(1), beside[i], 4 * amplitude)), radius: 0.09, color: "#888888", opacity: 0.6 });
+        const end = plus(a.slice(1), moves[i], 4 * amplitude);
         if (Math.hypot(...moves[i]) > 0.05) viewer.addArrow({ start: V(a.slice(1)), end: V(end), radius: 0.06, color: "#d1495b" });
       });
       viewer.vibrate(12, amplitude, s.distortions[number].both);
