@@ -142,7 +142,8 @@ def _proper(projectors: np.ndarray) -> np.ndarray:
 def _largest(projectors: np.ndarray) -> np.ndarray:
     """Those among projectors whose image lies in no larger one."""
     rank = np.trace(projectors, axis1=1, axis2=2)
-    inside = np.abs(projectors @ projectors[:, None] - projectors[:, None]).max((2, 3), initial=0) < 1e-4
+    flat = projectors.reshape(len(projectors), projectors.shape[1] ** 2)
+    inside = flat @ flat.T > rank[:, None] - 1e-6  # the trace of PQ is the rank of P if its image lies in that of Q
     return projectors[~(inside & (rank > rank[:, None] + 0.5)).any(1)]
 
 
