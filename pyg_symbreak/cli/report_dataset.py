@@ -180,7 +180,7 @@ def _body(name: str, counts: _Counts, kinds: _Counter, unanswered: int, strategy
         "<h2>What to do</h2>",
         f"<p>{html.escape(strategy)}</p>",
         "<h2>Symmetries</h2>",
-        _bars(["point group", "space group"], counts.groups),
+        _groups(counts.groups),
         "<h2>Orbits</h2>",
         "<p>Atoms of one orbit are alike: a network gives them the same scalars.</p>",
         _bars(["atoms in the orbit"], Counter({(str(size),): counts.orbits[size] for size in sorted(counts.orbits)})),
@@ -190,6 +190,13 @@ def _body(name: str, counts: _Counts, kinds: _Counter, unanswered: int, strategy
         rows = "".join(f"<li>{html.escape(text)}</li>" for text in counts.failures[:MOST])
         parts += ["<h2>Not used</h2>", f"<ul>{rows}</ul>{more}"]
     return "\n".join(parts)
+
+
+def _groups(counted: _Counter) -> str:
+    """Point groups, of crystals with their space groups."""
+    if any(space for _, space in counted):
+        return _bars(["point group", "space group"], counted)
+    return _bars(["point group"], Counter({(group,): number for (group, _), number in counted.items()}))
 
 
 def _bars(head: list[str], counted: _Counter) -> str:
