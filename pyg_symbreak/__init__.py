@@ -49,6 +49,7 @@ Importing ``pyg_symbreak`` imports none of them; ``pyg_symbreak.groups`` is impo
 """
 
 from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
 from pkgutil import iter_modules as _iter_modules
 from typing import Any as _Any
 
@@ -64,4 +65,6 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> _Any:
     if name[0] != "_" and name in __dir__():
         return _import_module(f"{__name__}.{name}")
+    if name == "_native" and _find_spec(f"{__name__}._native") is None:
+        raise ImportError(f"{__path__[0]} is source that was not built: run in another folder, or pip install -e .")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -136,6 +136,12 @@ def test_group_theory_is_numpy(path):
 def test_the_front_door_shows_and_opens_the_packages():
     assert {"groups", "breaking", "transforms", "nn", "__version__"} <= set(dir(pyg_symbreak))
     assert "_native" not in dir(pyg_symbreak)
+
+
+def test_source_that_was_not_built_says_so(monkeypatch):
+    monkeypatch.setattr(pyg_symbreak, "_find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"not built: run in another folder, or pip install -e \."):
+        pyg_symbreak.__getattr__("_native")
     script = "import pyg_symbreak\nassert pyg_symbreak.groups.PointGroup('C2v').order == 4"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
     with pytest.raises(AttributeError, match="'pyg_symbreak' has no attribute 'group'"):
