@@ -14,6 +14,8 @@ from ase.build import molecule
 from typer.testing import CliRunner
 
 from pyg_symbreak.cli import app
+from pyg_symbreak.training import Config, Distorter, load_pairs
+from pyg_symbreak.training.run import double_precision
 
 BATIO3 = Path(__file__).parents[1] / "datasets" / "batio3"
 
@@ -84,6 +86,34 @@ def test_the_answers_of_a_model_beside_the_target(tmp_path):
     refused = CliRunner().invoke(app, ["report", files[0], "--model", str(tmp_path / "model.pt")])
     assert refused.exit_code == 2
     assert "needs the target" in refused.output
+
+
+def test_the_answers_of_a_run(tmp_path):
+    methane = molecule("CH4")
+    longer = methane.copy()
+    longer.positions[1] *= 1.1
+    files = [str(tmp_path / name) for name in ("parent.xyz", "child.xyz")]
+    for atoms, file in zip((methane, longer), files, strict=True):
+        ase.io.write(file, atoms)
+    ase.io.write(tmp_path / "pairs.xyz", [methane, longer])
+    sizes = {"cutoff": 3.0, "hidden": "2x0e+2x1o", "lmax": 1, "layers": 1}
+    config = Config.of({"dataset": str(tmp_path / "pairs.xyz"), **sizes})
+    run = tmp_path / "run"
+    (run / "seed-0").mkdir(parents=True)
+    config.write(run / "config.yaml")
+    torch.manual_seed(0)
+    with double_precision():
+        network = Distorter(load_pairs(config), config)
+    torch.save(network.state_dict(), run / "seed-0" / "model.pt")
+    command = ["report", *files, "-o", str(tmp_path / "r.html"), "--json", "--model", str(run)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    errors = json.loads(result.stdout)["errors"]
+    assert len(errors) == 4
+    assert max(errors) - min(errors) < 1e-6
+    cubic = CliRunner().invoke(app, ["report", *[str(BATIO3 / "cubic.cif")] * 2, "--model", str(run)])
+    assert cubic.exit_code == 2
+    assert "these files hold 20x0e and 0e+2e" in cubic.output
 
 
 def test_many_structures_and_their_targets(tmp_path):

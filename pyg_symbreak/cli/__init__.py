@@ -198,7 +198,7 @@ def report(
     out: Annotated[Path, typer.Option("--out", "-o", help="The page.")] = Path("report.html"),
     model: Annotated[
         Path | None,
-        typer.Option(help="Model that gives vectors on the atoms, as torch.save writes it: its answers by the target."),
+        typer.Option(help="What predicts the target: a model that torch.save wrote, or the folder of a run of train."),
     ] = None,
     cutoff: Annotated[float | None, typer.Option(help="Neighbours that the model is given, Å.")] = None,
     symprec: Symprec = "1e-3",
@@ -234,7 +234,7 @@ def report(
                 raise ValueError("--model needs the target that it is to predict")
             from pyg_symbreak.cli.answers import Model, loaded
 
-            known = Model(model, loaded(model), cutoff)
+            known = Model(model, None if model.is_dir() else loaded(model), cutoff)
         emit({"file": str(file)} | write(file.name, atoms, end, symprec, out, known), as_json, show)
 
 

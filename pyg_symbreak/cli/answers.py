@@ -24,10 +24,13 @@ __all__ = ["Answer", "Model", "answers", "loaded"]
 
 @dataclass(frozen=True)
 class Model:
-    """A callable from a Data to vectors [N, 3], with its file, and how far its edges reach, Å."""
+    """A callable from a Data to vectors [N, 3], with its file, and how far its edges reach, Å.
+
+    Of the folder of a run of ``pyg-symbreak train`` there is none: its network is read with the configuration.
+    """
 
     file: Path
-    call: Callable[[Data], Any]
+    call: Callable[[Data], Any] | None
     cutoff: float | None
 
 
@@ -53,9 +56,11 @@ def loaded(file: Path) -> Any:
         raise ValueError(f"{file}: nothing that torch.load reads ({type(error).__name__}: {error})") from error
 
 
-def answers(model: Model, atoms: Atoms, found: Diagnosis) -> list[Answer]:
+def answers(model: Model, atoms: Atoms, target: Atoms, found: Diagnosis) -> list[Answer]:
     """The answer to each object, or to the structure alone where there is none."""
     call = model.call
+    if call is None:
+        return _of_run(model.file, atoms, target)
     dtype = next((p.dtype for p in call.parameters()), None) if isinstance(call, torch.nn.Module) else None
     data = from_ase(atoms, dtype)
     if model.cutoff is not None:
@@ -73,11 +78,27 @@ def answers(model: Model, atoms: Atoms, found: Diagnosis) -> list[Answer]:
             raise ValueError(
                 f"{model.file}: the model gives {list(y.shape)}, not a vector on each of {len(atoms)} atoms"
             )
-        y = y - y.mean(0)
-        off = (y[:, None] - candidates).square().sum(2).mean(0).sqrt()
-        domain = int(off.argmin())
-        out.append(Answer(y.double().numpy(), candidates[:, domain].double().numpy(), domain, float(off[domain])))
+        out.append(_compared(y - y.mean(0), candidates))
     return out
+
+
+def _compared(y: Tensor, candidates: Tensor) -> Answer:
+    """Displacements [N, 3] beside the nearest of the targets [N, n, 3]."""
+    off = (y[:, None] - candidates).square().sum(2).mean(0).sqrt()
+    domain = int(off.argmin())
+    return Answer(y.double().numpy(), candidates[:, domain].double().numpy(), domain, float(off[domain]))
+
+
+def _of_run(folder: Path, atoms: Atoms, target: Atoms) -> list[Answer]:
+    """The answers of the network of a run."""
+    from pyg_symbreak.training import answer_all, pair_of
+    from pyg_symbreak.training.run import double_precision, load
+
+    network, pairs, config = load(folder)
+    with double_precision():
+        pair = pair_of(atoms, target, config, pairs)
+        rows, _ = answer_all(network, pair, config)
+    return [_compared(y, pair.images_y.transpose(0, 1)) for y in rows]
 
 
 def _objects(call: Any, found: Diagnosis, data: Data) -> list[Tensor | None]:

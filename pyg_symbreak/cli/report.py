@@ -54,7 +54,7 @@ def report(
                 playing = len(moves)
             moves.append(Motion("to the target", found.vectors.numpy()))
             if model is not None:
-                asked = answers(model, atoms, found)
+                asked = answers(model, atoms, target, found)
                 playing, first = len(moves), len(moves)
                 moves += [
                     Motion(f"answer to object {k}", a.vectors, beside=a.nearest) for k, a in enumerate(asked[:MOST])

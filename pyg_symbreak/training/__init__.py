@@ -11,7 +11,7 @@ from pyg_symbreak.training.config import Config
 if TYPE_CHECKING:
     from pyg_symbreak.training.loop import fit
     from pyg_symbreak.training.model import Distorter, answer_all, evaluate, sample
-    from pyg_symbreak.training.pairs import Pair, Pairs, atom_features, load_pairs
+    from pyg_symbreak.training.pairs import Pair, Pairs, atom_features, load_pairs, pair_of
 
 __all__ = [
     "Config",
@@ -23,6 +23,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load_pairs",
+    "pair_of",
     "sample",
 ]
 

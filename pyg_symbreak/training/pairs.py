@@ -38,7 +38,7 @@ from pyg_symbreak.training.config import Config
 from pyg_symbreak.transforms import AddSymmetryBreaking, NeighborList
 from pyg_symbreak.transforms.add_symmetry_breaking import place
 
-__all__ = ["Pair", "Pairs", "atom_features", "load_pairs"]
+__all__ = ["Pair", "Pairs", "atom_features", "load_pairs", "pair_of"]
 
 FAINT = 0.2
 """A group larger than K is told if it changes the target by less than this share of what S changes it by."""
@@ -132,6 +132,31 @@ def load_pairs(config: Config) -> Pairs:
         raise ValueError(f"no pair can be learned; {training[0].name}: {training[0].warning}")
     irreps_out = "1o" if pairs[0].y.size(1) else ""
     return Pairs(training, [pair for pair in pairs if pair.name in names], irreps_in, irreps_out, irreps_graph, irreps)
+
+
+def pair_of(parent: Atoms, target: Atoms, config: Config, pairs: Pairs) -> Pair:
+    """Two structures as the network of a run reads them, whose configuration and pairs these are.
+
+    Raises
+    ------
+    ValueError
+        The run was trained on other features or targets than files hold, its objects have no place for those of this
+        pair; or as for :func:`load_pairs`.
+    """
+    (data,), irreps_graph = _of_structures([("pair", parent, target)], config)
+    if (f"{data.x.size(1)}x0e", irreps_graph) != (pairs.irreps_in, pairs.irreps_graph_out):
+        raise ValueError(
+            f"the network was trained on {config.dataset} with features {pairs.irreps_in} and targets "
+            f"{pairs.irreps_graph_out or 'none'} of the whole structure; these files hold {data.x.size(1)}x0e and "
+            f"{irreps_graph or 'none'}"
+        )
+    pair = _pair(NeighborList(config.cutoff)(data), irreps_graph, "O3", config)
+    if pairs.irreps_breaking is None or config.strategy == "noise":
+        return pair
+    (pair,), irreps = _with_objects([pair], config, "O3", irreps_graph)
+    if pair.objects is None or irreps is None:
+        return replace(pair, objects=torch.zeros(1, o3.Irreps(pairs.irreps_breaking).dim))
+    return replace(pair, objects=place(pair.objects, o3.Irreps(irreps), pairs.irreps_breaking))
 
 
 def _held_out(config: Config, graphs: Sequence[Data]) -> list[str]:

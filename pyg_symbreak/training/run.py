@@ -35,7 +35,7 @@ from pyg_symbreak.training.model import Distorter, answer_all, compare, sample
 from pyg_symbreak.training.pairs import Pairs, load_pairs
 from pyg_symbreak.training.results import draw_predictions, write_structures
 
-__all__ = ["is_first_process", "load", "train"]
+__all__ = ["double_precision", "is_first_process", "load", "train"]
 
 
 def train(config: Config, out: str | os.PathLike, resume: bool = False) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def train(config: Config, out: str | os.PathLike, resume: bool = False) -> dict[
     is_main = is_first_process()
     if is_main:
         _check_folder(config, out, resume)
-    with _float64():
+    with double_precision():
         pairs = load_pairs(config)
         if is_main:
             out.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def load(folder: str | os.PathLike, seed: int | None = None) -> tuple[Distorter,
     path = folder / f"seed-{config.seeds[0] if seed is None else seed}" / "model.pt"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; the run of that seed is not there or not finished")
-    with _float64():
+    with double_precision():
         pairs = load_pairs(config)
         model = Distorter(pairs, config)
     model.load_state_dict(torch.load(path, weights_only=True))
@@ -147,7 +147,8 @@ def _check_folder(config: Config, out: Path, resume: bool) -> None:
 
 
 @contextmanager
-def _float64() -> Iterator[None]:
+def double_precision() -> Iterator[None]:
+    """Numbers are made in float64 within."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
