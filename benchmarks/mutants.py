@@ -1,16 +1,21 @@
 """Whether the tests notice faults: change one token of the code at random, run the tests, count what goes unnoticed.
 
-    python benchmarks/mutants.py --modules pyg_symbreak/groups --tests tests/groups --count 40 --seed 0
+    python benchmarks/mutants.py --modules pyg_symbreak/groups --record /tmp/record.json --count 40 --seed 0
 
 Each mutant is one change in one module: a comparison, the sign or size of a constant, an arithmetic operator, a product
-turned round, min for max, all for any, and for or, a condition negated, a statement dropped. The tests run on it in a
-copy of the repository, in a process of its own with a limit of time: forked from one that has imported the libraries
-below, and first the doctests of the module, then the files of tests that are named after it or name something that it
-defines, the short ones first. What is not noticed is either a gap in the tests or a change that changes nothing (a
-speed-up, a tolerance far from every input): which of the two has to be read.
+turned round, min for max, all for any, and for or, a condition negated, a statement dropped.
 
-Results go to --out as they come: module, line, kind of change, the line before and after, result ("noticed",
-"unnoticed" or "timeout", which counts as noticed), the first test that failed.
+The record says which tests run which line, and how long they take. Where the file does not exist it is made first, by
+the whole suite under coverage.py (`pip install coverage`), less tests of more than 10 s of CPU. A mutant is judged, in
+a copy of the repository, by the tests that run the changed statement, the cheapest first, until one fails; for what
+runs on import these are the tests that run anything of the function, the class or the module around it. They run in
+processes forked from one that has imported the libraries below.
+
+Results go to --out as they come: module, line, kind of change, the line before and after, the first test that failed,
+and the result: "noticed"; "timeout", which counts as noticed (the tests take three times as long); "unnoticed", by all
+tests that run the line, of which there may be none; "no verdict", unnoticed by the cheapest, the rest would take more
+than --seconds. What is unnoticed is either a gap in the tests or a change that changes nothing (a speed-up, a tolerance
+far from every input): which of the two has to be read.
 """
 
 import argparse
@@ -18,22 +23,32 @@ import ast
 import compileall
 import contextlib
 import importlib
+import itertools
 import json
+import multiprocessing
 import os
 import random
 import re
+import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+OPTIONS = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"]
+LONGEST = 10.0
+"""Seconds of CPU that a test of the record may take."""
+FIRST = 12
+"""Tests that judge a mutant before the others are collected."""
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 COMPARISONS: dict[type, list[type]] = {
     ast.Lt: [ast.LtE, ast.Gt],
     ast.LtE: [ast.Lt, ast.GtE],
@@ -149,16 +164,6 @@ def mutate(source: str, number: int) -> tuple[str, str, int, str, str]:
     return text + "\n", kind, line, before[start].strip(), after[start].strip()
 
 
-def mirrored(modules: list[Path]) -> list[str]:
-    """The tests of the modules: the folder of the same name, or the file, and the doctests in the modules."""
-    found = []
-    for module in modules:
-        inside = module.relative_to("pyg_symbreak")
-        candidates = [Path("tests") / inside.parts[0], Path("tests") / f"test_{Path(inside.parts[0]).stem}.py"]
-        found += [str(x) for x in candidates if len(inside.parts) + x.is_file() > 1 and (ROOT / x).exists()]
-    return [*dict.fromkeys(found), *map(str, modules)]
-
-
 def libraries() -> Iterator[str]:
     """Modules of others that the package imports."""
     for path in (ROOT / "pyg_symbreak").rglob("*.py"):
@@ -169,8 +174,127 @@ def libraries() -> Iterator[str]:
                 yield node.module
 
 
+class Recorder:
+    """Plugin of pytest: the lines that each test runs, and its CPU time."""
+
+    def __init__(self, coverage: Any):
+        self.coverage = coverage
+        self.seconds: dict[str, float] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
+        """Begin with empty caches, and end after the limit."""
+
+        def stop(*_: Any) -> None:
+            pytest.skip("too long for the record")
+
+        for module in [m for name, m in sys.modules.items() if name.startswith("pyg_symbreak")]:
+            for cached in [f for f in vars(module).values() if hasattr(f, "cache_clear")]:
+                cached.cache_clear()
+        signal.signal(signal.SIGPROF, stop)
+        signal.setitimer(signal.ITIMER_PROF, LONGEST)
+        start = time.process_time()
+        done = yield
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        if item.nodeid in self.seconds:
+            self.seconds[item.nodeid] = round(time.process_time() - start, 3)
+        return done
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """What fixtures run counts for all tests of the file."""
+        self.coverage.switch_context(_file_of(item.nodeid))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        """Lines belong to this test from here on."""
+        self.coverage.switch_context(item.nodeid)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self) -> None:
+        """Nobody's lines."""
+        self.coverage.switch_context("")
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Only tests that pass are recorded."""
+        if report.when == "call" and report.passed:
+            self.seconds[report.nodeid] = 0.0
+
+
+def _file_of(test: str) -> str:
+    return test.partition("::")[0]
+
+
+def make_record(path: Path) -> None:
+    """Write what each line of the package is run by: ``{"seconds": {test: s}, "lines": {module: {line: [tests]}}}``."""
+    from coverage import Coverage
+
+    coverage = Coverage(data_file=None, source=["pyg_symbreak"], config_file=False)
+    recorder = Recorder(coverage)
+    coverage.start()
+    pytest.main(OPTIONS, plugins=[recorder])
+    coverage.stop()
+    of_file: dict[str, list[str]] = {}
+    for test in recorder.seconds:
+        of_file.setdefault(_file_of(test), []).append(test)
+    data, lines = coverage.get_data(), {}
+    for file in data.measured_files():
+        lines[str(Path(file).relative_to(ROOT))] = {
+            line: sorted({t for c in contexts for t in of_file.get(c, [c] if c in recorder.seconds else [])})
+            for line, contexts in sorted(data.contexts_by_lineno(file).items())
+        }
+    path.write_text(json.dumps({"seconds": recorder.seconds, "lines": lines}, indent=0) + "\n", encoding="utf-8")
+
+
+def lines_of(tree: ast.Module, line: int) -> set[int]:
+    """Lines of the statement at a line; of one that runs on import, of the function, class or module around it."""
+    around = [x for x in ast.walk(tree) if isinstance(x, (ast.stmt, ast.ExceptHandler)) and line in _lines(x)]
+    inner = around[-1]
+    if not isinstance(inner, FUNCTIONS) and any(isinstance(x, FUNCTIONS) for x in around):
+        block = getattr(inner, "body", None)
+        return {inner.lineno, *range(inner.lineno, block[0].lineno)} if block else _lines(inner)
+    for scope in [*reversed(around), tree]:
+        if bodies := [x.body for x in ast.walk(scope) if isinstance(x, FUNCTIONS)]:
+            return {n for body in bodies for statement in body for n in _lines(statement)}
+    return set()
+
+
+def _lines(node: Any) -> set[int]:
+    first = min(x.lineno for x in [node, *getattr(node, "decorator_list", [])])
+    return {*range(first, node.end_lineno + 1)}
+
+
+def judges(record: dict[str, Any], module: Path, tree: ast.Module, line: int) -> list[str]:
+    """Tests that run a line, the cheapest first."""
+    runs = record["lines"].get(str(module), {})
+    return sorted({t for n in lines_of(tree, line) for t in runs.get(str(n), [])}, key=record["seconds"].__getitem__)
+
+
+def judge(copied: Path, tests: list[str], seconds: dict[str, float], limit: float) -> tuple[str, str | None]:
+    """Result and the first test that fails, of those that take no more than the limit together."""
+    sums = itertools.accumulate(seconds[test] for test in tests)
+    taken = [test for test, total in zip(tests, sums, strict=True) if total <= limit]
+    for batch in (taken[:FIRST], taken[FIRST:]):
+        if batch:
+            result, failed, _ = run_tests(copied, batch, 30 + 3 * sum(seconds[test] for test in batch))
+            if result != "unnoticed":
+                return result, failed
+    return ("unnoticed" if len(taken) == len(tests) else "no verdict"), None
+
+
+class Chosen:
+    """Plugin of pytest: these tests in this order."""
+
+    def __init__(self, tests: list[str]):
+        self.rank = {test: k for k, test in enumerate(tests)}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Leave out the rest of their files."""
+        items[:] = sorted((x for x in items if x.nodeid in self.rank), key=lambda x: self.rank[x.nodeid])
+
+
 def run_tests(copied: Path, tests: list[str], seconds: float) -> tuple[str, str | None, str]:
-    """Result, the first test that failed, and what pytest printed."""
+    """Result, the first test that failed, and what pytest printed; CPU time is limited."""
     with tempfile.TemporaryFile("w+") as out:
         child = os.fork()
         if child == 0:
@@ -180,59 +304,58 @@ def run_tests(copied: Path, tests: list[str], seconds: float) -> tuple[str, str 
             os.chdir(copied)
             sys.path.insert(0, str(copied))
             sys.dont_write_bytecode = True
+            used = int(seconds) + 1
+            resource.setrlimit(resource.RLIMIT_CPU, (used, used + 5))
             code = 3
             try:
-                options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly"]
-                code = pytest.main([*options, *tests])
+                code = pytest.main(["-x", *OPTIONS, *dict.fromkeys(map(_file_of, tests))], plugins=[Chosen(tests)])
                 sys.stdout.flush()
             finally:
                 os._exit(code)
-        end = time.monotonic() + seconds
+        end = time.monotonic() + 20 * seconds
         while (done := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < end:
             time.sleep(0.05)
         if done[0] == 0:
             os.killpg(child, 9)
-            os.waitpid(child, 0)
-            return "timeout", None, ""
+            done = os.waitpid(child, 0)
         out.seek(0)
         printed = out.read()
+    if os.WIFSIGNALED(done[1]) and os.WTERMSIG(done[1]) in (signal.SIGXCPU, signal.SIGKILL):
+        return "timeout", None, printed
     failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", printed, re.MULTILINE)
     return ("unnoticed" if done[1] == 0 else "noticed"), failed and failed[1], printed
 
 
-def judges(module: Path, source: str, tests: list[str]) -> list[str]:
-    """Of files and folders of tests, those files that name what the module defines; all of them where there is none."""
-    names = [x.name for x in ast.parse(source).body if isinstance(x, (ast.FunctionDef, ast.ClassDef))]
-    named = re.compile(rf"\b({'|'.join(names) or module.stem})\b")
-    files = {f for test in tests for f in ([ROOT / test] if test.endswith(".py") else (ROOT / test).rglob("test_*.py"))}
-    naming = [f for f in files if module.stem in f.stem or named.search(f.read_text(encoding="utf-8"))]
-    naming.sort(key=lambda f: f.stat().st_size)
-    return [str(module), *([str(f.relative_to(ROOT)) for f in naming] or tests)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--modules", nargs="+", required=True, help="files or folders below pyg_symbreak/")
-    parser.add_argument("--tests", nargs="+", help="for pytest; default: the tests that mirror the modules")
-    parser.add_argument("--count", type=int, default=40)
+    parser.add_argument("--modules", nargs="+", default=["pyg_symbreak"], help="files or folders below pyg_symbreak/")
+    parser.add_argument("--record", type=Path, required=True, help="which tests run which line; made if missing")
+    parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, default=900.0, help="limit for the tests of one mutant")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="CPU time that the tests of one mutant take, unchanged"
+    )
     parser.add_argument("--out", type=Path, default=Path("results/mutants.json"))
     options = parser.parse_args()
 
+    os.chdir(ROOT)
+    if not options.record.exists():
+        recorded = multiprocessing.Process(target=make_record, args=(options.record,))
+        recorded.start()  # in a process of its own: this one must not import the package
+        recorded.join()
+    record = json.loads(options.record.read_text(encoding="utf-8"))
     named = [Path(name).resolve().relative_to(ROOT) for name in options.modules]
     modules = sorted({f for x in named for f in (x.rglob("*.py") if (ROOT / x).is_dir() else [x])})
     sources = {module: (ROOT / module).read_text(encoding="utf-8") for module in modules}
     places = [(m, i) for m, text in sources.items() for i in range(len(list(changes(ast.parse(text)))))]
     chosen = random.Random(options.seed).sample(places, min(options.count, len(places)))
-    tests = options.tests or mirrored(modules)
-    print(f"{len(places)} possible changes in {len(modules)} modules; tests: {' '.join(tests)}", flush=True)
+    print(f"{len(places)} possible changes in {len(modules)} modules", flush=True)
 
     for name in sorted({*libraries()}):
         if name.split(".")[0] != "pyg_symbreak":
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
-    report: dict[str, Any] = {"seed": options.seed, "modules": [str(m) for m in modules], "tests": tests, "mutants": []}
+    rows: list[dict[str, Any]] = []
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         copied = Path(folder) / "copy"
@@ -241,18 +364,18 @@ def main() -> None:
         compileall.compile_dir(copied / "pyg_symbreak", quiet=1)
         for number, (module, index) in enumerate(chosen):
             text, kind, line, before, after = mutate(sources[module], index)
+            tests = judges(record, module, ast.parse(sources[module]), line)
             (copied / module).write_text(text, encoding="utf-8")
-            result, failed, _ = run_tests(copied, judges(module, sources[module], tests), options.seconds)
+            result, failed = judge(copied, tests, record["seconds"], options.seconds)
             (copied / module).write_text(sources[module], encoding="utf-8")
             row = {"module": str(module), "line": line, "kind": kind, "before": before, "after": after}
-            report["mutants"].append(row | {"result": result, "test": failed})
-            report["counts"] = dict(Counter(x["result"] for x in report["mutants"]))
-            options.out.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            print(f"{number + 1:3} {result:9} {module}:{line} {kind}: {before}  ->  {after}", flush=True)
-        noticing = sorted({row["test"] for row in report["mutants"] if row["test"]})
+            rows.append(row | {"result": result, "tests": len(tests), "test": failed})
+            options.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            print(f"{number + 1:3} {result:10} {module}:{line} {kind}: {before}  ->  {after}", flush=True)
+        noticing = sorted({row["test"] for row in rows if row["test"] in record["seconds"]})
         if noticing and (result := run_tests(copied, noticing, 36000))[0] != "unnoticed":
             raise SystemExit(f"{result[2]}\nof the tests that noticed some fail without any change")
-    print(", ".join(f"{count} {result}" for result, count in report["counts"].items()), f"of {len(chosen)}")
+    print(", ".join(f"{count} {result}" for result, count in Counter(row["result"] for row in rows).items()))
 
 
 if __name__ == "__main__":

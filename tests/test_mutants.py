@@ -47,20 +47,58 @@ def test_each_change_is_one_token_of_behaviour(mutants):
         )
 
 
+def test_what_runs_on_import_is_judged_by_what_is_around_it(mutants):
+    tree = ast.parse(
+        "LIMIT = 3\n\n\nclass Sum:\n    start: int = 0\n\n    def add(self, x=1):\n        if (\n            x"
+        "\n        ):\n            x += 1\n        return x\n\n\ndef other():\n    return LIMIT\n"
+    )
+    method, other = {8, 9, 10, 11, 12}, {16}
+    expected = {1: method | other, 5: method, 7: method, 9: {8, 9, 10}, 11: {11}, 12: {12}, 15: other, 16: other}
+    assert {line: mutants.lines_of(tree, line) for line in expected} == expected
+
+
 def test_mutants_are_made_judged_and_undone(tmp_path):
     shutil.copytree(PATH.parent, tmp_path / "benchmarks", ignore=shutil.ignore_patterns("results"))
     (tmp_path / "pyg_symbreak").mkdir()
     (tmp_path / "tests").mkdir()
-    module, out = tmp_path / "pyg_symbreak/add.py", tmp_path / "found.json"
-    module.write_text(SOURCE)
+    module, out, record = tmp_path / "pyg_symbreak/add.py", tmp_path / "found.json", tmp_path / "record.json"
+    module.write_text(SOURCE + "\n\ndef unseen():\n    return 1\n")
     (tmp_path / "pyg_symbreak/__init__.py").write_text("")
     (tmp_path / "tests/test_add.py").write_text(
         "from pyg_symbreak.add import total\n\ndef test_total():\n    assert (total(3, 2), total()) == (5, 0)\n"
     )
-    arguments = ["--modules", str(module), "--seconds", "60", "--out", str(out), "--tests", "tests/test_add.py"]
+    test = "tests/test_add.py::test_total"
+    record.write_text(
+        json.dumps({"seconds": {test: 0.1}, "lines": {"pyg_symbreak/add.py": {"8": [test], "9": [test], "13": []}}})
+    )
+    arguments = ["--record", str(record), "--out", str(out)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "PYTHON"))}
     subprocess.run([sys.executable, "benchmarks/mutants.py", *arguments], cwd=tmp_path, env=environment, check=True)
-    results = {(row["before"], row["after"]): row["result"] for row in json.loads(out.read_text())["mutants"]}
-    assert len(results) == 4
-    assert [key for key, result in results.items() if result != "noticed"] == [("seen = 7", "seen = 8")]
-    assert module.read_text() == SOURCE
+    results = {(row["before"], row["after"]): row for row in json.loads(out.read_text())}
+    assert len(results) == 5
+    assert {key for key, row in results.items() if row["result"] != "noticed"} == {
+        ("seen = 7", "seen = 8"),
+        ("return 1", "return 2"),
+    }
+    assert {row["test"] for row in results.values()} == {test, None}
+    assert module.read_text().startswith(SOURCE)
+
+
+def test_the_record_names_the_tests_that_run_a_line(tmp_path):
+    pytest.importorskip("coverage")
+    shutil.copytree(PATH.parent, tmp_path / "benchmarks", ignore=shutil.ignore_patterns("results"))
+    (tmp_path / "pyg_symbreak").mkdir()
+    (tmp_path / "pyg_symbreak/__init__.py").write_text("")
+    (tmp_path / "pyg_symbreak/add.py").write_text(SOURCE)
+    (tmp_path / "test_add.py").write_text(
+        "from pyg_symbreak.add import total\n\ndef test_total():\n    assert total(3, 2) == 5\n\n"
+        "def test_nothing():\n    pass\n\ndef test_wrong():\n    assert total(3, 2) == 6\n"
+    )
+    code = "import pathlib, mutants; mutants.make_record(pathlib.Path('record.json'))"
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment | {"PYTHONPATH": "benchmarks:."}, check=True
+    )
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert set(record["seconds"]) == {"test_add.py::test_total", "test_add.py::test_nothing"}
+    assert record["lines"]["pyg_symbreak/add.py"]["9"] == ["test_add.py::test_total"]
