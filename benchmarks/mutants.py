@@ -6,7 +6,7 @@ Each mutant is one change in one module: a comparison, the sign or size of a con
 turned round, min for max, all for any, and for or, a condition negated, a statement dropped.
 
 The record says which tests run which line, and how long they take. Where the file does not exist it is made first, by
-the whole suite under coverage.py (`pip install coverage`), less tests of more than 10 s of CPU. A mutant is judged, in
+the suite under coverage.py (`pip install coverage`), less tests of more than 10 s of CPU. A mutant is judged, in
 a copy of the repository, by the tests that run the changed statement, the cheapest first, until one fails; for what
 runs on import these are the tests that run anything of the function, the class or the module around it. They run in
 processes forked from one that has imported the libraries below.
@@ -225,14 +225,14 @@ def _file_of(test: str) -> str:
     return test.partition("::")[0]
 
 
-def make_record(path: Path) -> None:
+def make_record(path: Path, tests: list[str]) -> None:
     """Write what each line of the package is run by: ``{"seconds": {test: s}, "lines": {module: {line: [tests]}}}``."""
     from coverage import Coverage
 
     coverage = Coverage(data_file=None, source=["pyg_symbreak"], config_file=False)
     recorder = Recorder(coverage)
     coverage.start()
-    pytest.main(OPTIONS, plugins=[recorder])
+    pytest.main([*OPTIONS, *tests], plugins=[recorder])
     coverage.stop()
     of_file: dict[str, list[str]] = {}
     for test in recorder.seconds:
@@ -330,6 +330,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--modules", nargs="+", default=["pyg_symbreak"], help="files or folders below pyg_symbreak/")
     parser.add_argument("--record", type=Path, required=True, help="which tests run which line; made if missing")
+    parser.add_argument("--tests", nargs="+", default=[], help="files or folders that the record is made of; default: all")
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -340,7 +341,7 @@ def main() -> None:
 
     os.chdir(ROOT)
     if not options.record.exists():
-        recorded = multiprocessing.Process(target=make_record, args=(options.record,))
+        recorded = multiprocessing.Process(target=make_record, args=(options.record, options.tests))
         recorded.start()  # in a process of its own: this one must not import the package
         recorded.join()
     record = json.loads(options.record.read_text(encoding="utf-8"))

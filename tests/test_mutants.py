@@ -94,7 +94,7 @@ def test_the_record_names_the_tests_that_run_a_line(tmp_path):
         "from pyg_symbreak.add import total\n\ndef test_total():\n    assert total(3, 2) == 5\n\n"
         "def test_nothing():\n    pass\n\ndef test_wrong():\n    assert total(3, 2) == 6\n"
     )
-    code = "import pathlib, mutants; mutants.make_record(pathlib.Path('record.json'))"
+    code = "import pathlib, mutants; mutants.make_record(pathlib.Path('record.json'), [])"
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment | {"PYTHONPATH": "benchmarks:."}, check=True
