@@ -266,6 +266,17 @@ def test_large_noise(symprec):
     assert sweep(1e-2, symprec, 10) >= 0.97
 
 
+def test_a_group_that_holds_is_found_where_a_larger_one_holds_but_for_its_exact_matrices():
+    """A pentagon whose operations, fitted one by one, miss by up to 0.1 Å, those of an exact D5h by more."""
+    ring = [
+        [2.0412, 0.0495, 0.0211], [0.5957, 1.8785, -0.0021], [-1.6188, 1.1805, 0.0221],
+        [-1.6399, -1.1736, 0.0116], [0.6116, -1.9463, -0.017],
+    ]  # fmt: skip
+    data = Data(pos=torch.tensor(ring, dtype=torch.float64), z=torch.ones(5, dtype=torch.long))
+    names = {s: detect_symmetry(data, s).group.schoenflies for s in (0.05, 0.1, 0.12)}
+    assert names == {0.05: "C2v", 0.1: "C2v", 0.12: "D5h"}
+
+
 def test_auto_says_how_wide_its_plateau_is():
     atoms = molecule("CH4")
     exact = detect_symmetry(atoms, "auto")
