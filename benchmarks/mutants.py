@@ -121,7 +121,12 @@ def _changes_of(node: ast.AST) -> Iterator[Change]:
             yield "operator", line, set_to(node, "op", OPERATORS[type(node.op)]())
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
             left, right = node.left, node.right
-            yield "product turned round", line, lambda: (setattr(node, "left", right), setattr(node, "right", left))[0]
+            if ast.dump(left) != ast.dump(right):
+                yield (
+                    "product turned round",
+                    line,
+                    lambda: (setattr(node, "left", right), setattr(node, "right", left))[0],
+                )
     elif isinstance(node, ast.BoolOp):
         yield "and/or", line, set_to(node, "op", ast.Or() if isinstance(node.op, ast.And) else ast.And())
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -330,7 +335,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--modules", nargs="+", default=["pyg_symbreak"], help="files or folders below pyg_symbreak/")
     parser.add_argument("--record", type=Path, required=True, help="which tests run which line; made if missing")
-    parser.add_argument("--tests", nargs="+", default=[], help="files or folders that the record is made of; default: all")
+    parser.add_argument(
+        "--tests", nargs="+", default=[], help="files or folders that the record is made of; default: all"
+    )
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
