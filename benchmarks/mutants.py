@@ -20,7 +20,6 @@ far from every input): which of the two has to be read.
 
 import argparse
 import ast
-import compileall
 import contextlib
 import importlib
 import itertools
@@ -231,7 +230,7 @@ def _file_of(test: str) -> str:
 
 
 def make_record(path: Path, tests: list[str]) -> None:
-    """Write what each line of the package is run by: ``{"seconds": {test: s}, "lines": {module: {line: [tests]}}}``."""
+    """Write which tests run each line: ``{"tests": [[test, s]], "lines": {module: {line: [numbers of tests]}}}``."""
     from coverage import Coverage
 
     coverage = Coverage(data_file=None, source=["pyg_symbreak"], config_file=False)
@@ -239,16 +238,17 @@ def make_record(path: Path, tests: list[str]) -> None:
     coverage.start()
     pytest.main([*OPTIONS, *tests], plugins=[recorder])
     coverage.stop()
-    of_file: dict[str, list[str]] = {}
-    for test in recorder.seconds:
-        of_file.setdefault(_file_of(test), []).append(test)
+    of_context: dict[str, list[int]] = {}
+    for number, test in enumerate(recorder.seconds):
+        of_context[test] = [number]
+        of_context.setdefault(_file_of(test), []).append(number)
     data, lines = coverage.get_data(), {}
     for file in data.measured_files():
         lines[str(Path(file).relative_to(ROOT))] = {
-            line: sorted({t for c in contexts for t in of_file.get(c, [c] if c in recorder.seconds else [])})
+            line: sorted({number for context in contexts for number in of_context.get(context, [])})
             for line, contexts in sorted(data.contexts_by_lineno(file).items())
         }
-    path.write_text(json.dumps({"seconds": recorder.seconds, "lines": lines}, indent=0) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({"tests": [*recorder.seconds.items()], "lines": lines}) + "\n", encoding="utf-8")
 
 
 def lines_of(tree: ast.Module, line: int) -> set[int]:
@@ -269,19 +269,19 @@ def _lines(node: Any) -> set[int]:
     return {*range(first, node.end_lineno + 1)}
 
 
-def judges(record: dict[str, Any], module: Path, tree: ast.Module, line: int) -> list[str]:
-    """Tests that run a line, the cheapest first."""
+def judges(record: dict[str, Any], module: Path, tree: ast.Module, line: int) -> dict[str, float]:
+    """Tests that run a line with the seconds that they take, the cheapest first."""
     runs = record["lines"].get(str(module), {})
-    return sorted({t for n in lines_of(tree, line) for t in runs.get(str(n), [])}, key=record["seconds"].__getitem__)
+    numbers = {number for n in lines_of(tree, line) for number in runs.get(str(n), [])}
+    return dict(sorted((record["tests"][number] for number in numbers), key=lambda test: test[1]))
 
 
-def judge(copied: Path, tests: list[str], seconds: dict[str, float], limit: float) -> tuple[str, str | None]:
+def judge(copied: Path, tests: dict[str, float], limit: float) -> tuple[str, str | None]:
     """Result and the first test that fails, of those that take no more than the limit together."""
-    sums = itertools.accumulate(seconds[test] for test in tests)
-    taken = [test for test, total in zip(tests, sums, strict=True) if total <= limit]
+    taken = [test for test, total in zip(tests, itertools.accumulate(tests.values()), strict=True) if total <= limit]
     for batch in (taken[:FIRST], taken[FIRST:]):
         if batch:
-            result, failed, _ = run_tests(copied, batch, 30 + 3 * sum(seconds[test] for test in batch))
+            result, failed, _ = run_tests(copied, batch, 30 + 3 * sum(tests[test] for test in batch))
             if result != "unnoticed":
                 return result, failed
     return ("unnoticed" if len(taken) == len(tests) else "no verdict"), None
@@ -339,6 +339,7 @@ def main() -> None:
         "--tests", nargs="+", default=[], help="files or folders that the record is made of; default: all"
     )
     parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--first", type=int, default=0, help="begin with this one of them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--seconds", type=float, default=60.0, help="CPU time that the tests of one mutant take, unchanged"
@@ -367,20 +368,19 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         copied = Path(folder) / "copy"
-        skipped = shutil.ignore_patterns(".git", ".venv", "build", "dist", "results", "__pycache__", ".*_cache")
+        skipped = shutil.ignore_patterns(".git", ".venv", "build", "dist", "results", ".*_cache")
         shutil.copytree(ROOT, copied, ignore=skipped)
-        compileall.compile_dir(copied / "pyg_symbreak", quiet=1)
-        for number, (module, index) in enumerate(chosen):
+        for number, (module, index) in list(enumerate(chosen))[options.first :]:
             text, kind, line, before, after = mutate(sources[module], index)
             tests = judges(record, module, ast.parse(sources[module]), line)
             (copied / module).write_text(text, encoding="utf-8")
-            result, failed = judge(copied, tests, record["seconds"], options.seconds)
+            result, failed = judge(copied, tests, options.seconds)
             (copied / module).write_text(sources[module], encoding="utf-8")
             row = {"module": str(module), "line": line, "kind": kind, "before": before, "after": after}
             rows.append(row | {"result": result, "tests": len(tests), "test": failed})
             options.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             print(f"{number + 1:3} {result:10} {module}:{line} {kind}: {before}  ->  {after}", flush=True)
-        noticing = sorted({row["test"] for row in rows if row["test"] in record["seconds"]})
+        noticing = sorted({row["test"] for row in rows if row["test"]})
         if noticing and (result := run_tests(copied, noticing, 36000))[0] != "unnoticed":
             raise SystemExit(f"{result[2]}\nof the tests that noticed some fail without any change")
     print(", ".join(f"{count} {result}" for result, count in Counter(row["result"] for row in rows).items()))

@@ -69,7 +69,7 @@ def test_mutants_are_made_judged_and_undone(tmp_path):
     )
     test = "tests/test_add.py::test_total"
     record.write_text(
-        json.dumps({"seconds": {test: 0.1}, "lines": {"pyg_symbreak/add.py": {"8": [test], "9": [test], "13": []}}})
+        json.dumps({"tests": [[test, 0.1]], "lines": {"pyg_symbreak/add.py": {"8": [0], "9": [0], "13": []}}})
     )
     arguments = ["--record", str(record), "--out", str(out)]
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "PYTHON"))}
@@ -100,5 +100,6 @@ def test_the_record_names_the_tests_that_run_a_line(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, env=environment | {"PYTHONPATH": "benchmarks:."}, check=True
     )
     record = json.loads((tmp_path / "record.json").read_text())
-    assert set(record["seconds"]) == {"test_add.py::test_total", "test_add.py::test_nothing"}
-    assert record["lines"]["pyg_symbreak/add.py"]["9"] == ["test_add.py::test_total"]
+    tests = [test for test, _ in record["tests"]]
+    assert tests == ["test_add.py::test_total", "test_add.py::test_nothing"]
+    assert record["lines"]["pyg_symbreak/add.py"]["9"] == [0]
