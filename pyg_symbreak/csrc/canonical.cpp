@@ -7,6 +7,7 @@
 
 namespace {
 
+constexpr double shortest = 1e-4;  // lengths, of about 1, of which the direction is more than round-off
 const double TWO_PI = 2 * std::acos(-1.0);
 
 // Numbers of the distinct values, in their order; values closer than `same` of the largest are one.
@@ -59,8 +60,8 @@ struct Frames {
     std::vector<double> widths;  // root mean square distances from the first axis
 };
 
-// Frames of right hands of positions at distances of about 1 from the centre.
-Frames frames_of(const std::vector<Vec>& q, const int64_t* kinds, double same) {
+// Numbers of the classes of atoms that kind, distance from the centre and surroundings tell apart, in their order.
+std::vector<int64_t> classes_of(const std::vector<Vec>& q, const int64_t* kinds, double same) {
     const size_t n = q.size();
     std::vector<double> radius, around(n);
     for (size_t i = 0; i < n; i++) {
@@ -68,7 +69,21 @@ Frames frames_of(const std::vector<Vec>& q, const int64_t* kinds, double same) {
         for (size_t j = 0; j < n; j++) around[i] += std::exp(-norm(q[i] - q[j])) * std::sqrt(2.0 + double(kinds[j]));
     }
     const std::vector<int64_t> shell = levels(radius, same), place = levels(around, same);
-    auto of = [&](size_t i) { return std::make_tuple(kinds[i], shell[i], place[i]); };
+    std::map<std::tuple<int64_t, int64_t, int64_t>, int64_t> numbers;
+    for (size_t i = 0; i < n; i++) numbers[{kinds[i], shell[i], place[i]}] = 0;
+    int64_t count = 0;
+    for (auto& [key, number] : numbers) number = count++;
+    std::vector<int64_t> out;
+    for (size_t i = 0; i < n; i++) out.push_back(numbers[{kinds[i], shell[i], place[i]}]);
+    return out;
+}
+
+// Frames of right hands of positions at distances of about 1 from the centre.
+Frames frames_of(const std::vector<Vec>& q, const std::vector<int64_t>& classes, double same) {
+    const size_t n = q.size();
+    std::vector<double> radius;
+    for (const Vec& v : q) radius.push_back(norm(v));
+    auto of = [&](size_t i) { return classes[i]; };
     const std::vector<size_t> first = rarest(highest(radius, same), of);
     std::vector<double> along, offset;
     std::vector<Vec> across;
@@ -92,6 +107,37 @@ Frames frames_of(const std::vector<Vec>& q, const int64_t* kinds, double same) {
     return out;
 }
 
+// Of each class of atoms, given by numbers, the places from their mean, stretched along the principal axes until these
+// are 1: what turns a small ring around an axis, or a small shell around the centre, to the rest shows in them. Along
+// axes shorter than `least` the class has no extent.
+std::vector<Vec> stretched(const std::vector<Vec>& q, const std::vector<int64_t>& classes, double least) {
+    std::map<int64_t, std::vector<size_t>> members;
+    for (size_t i = 0; i < q.size(); i++) members[classes[i]].push_back(i);
+    std::vector<Vec> out(q.size(), Vec{0, 0, 0});
+    for (const auto& [number, atoms] : members) {
+        const double share = 1.0 / double(atoms.size());
+        Vec mean{0, 0, 0};
+        for (const size_t i : atoms) mean = mean + share * q[i];
+        Mat square = Mat::zero();
+        for (const size_t i : atoms) add_outer(square, share * (q[i] - mean), q[i] - mean);
+        const Singular axes(square);
+        for (const size_t i : atoms)
+            for (size_t k = 0; k < 3; k++)
+                if (const double length = std::sqrt(norm(axes.a[k])); length > least)
+                    out[i] = out[i] + (dot(axes.v[k], q[i] - mean) / length) * axes.v[k];
+    }
+    return out;
+}
+
+// Positions of the values that are least, up to `tie` of the largest.
+std::vector<size_t> least(const std::vector<double>& values, double tie) {
+    const auto [low, high] = std::minmax_element(values.begin(), values.end());
+    std::vector<size_t> out;
+    for (size_t k = 0; k < values.size(); k++)
+        if (values[k] <= *low + tie * *high) out.push_back(k);
+    return out;
+}
+
 }  // namespace
 
 double Generic::operator()(Vec x) const {
@@ -110,22 +156,35 @@ CanonicalFrame canonical_frame(const std::vector<Vec>& positions, const int64_t*
     for (const Vec& v : x) squares += dot(v, v);
     std::vector<Vec> q;
     for (const Vec& v : x) q.push_back(std::sqrt(double(n) / squares) * v);
-    const Frames frames = frames_of(q, kinds, generic.same);
+    const std::vector<int64_t> classes = classes_of(q, kinds, generic.same);
+    const Frames frames = frames_of(q, classes, generic.same);
     const size_t count = frames.rows.size();
-    std::vector<double> sums(2 * count);
-    for (size_t f = 0; f < 2 * count; f++) {
-        const double across = 1 / frames.widths[f % count], hand = f < count ? across : -across;
+    auto sum = [&](size_t f, const std::vector<Vec>& places, double width) {
+        const double across = 1 / width, hand = f < count ? across : -across;
+        double out = 0;
         for (size_t i = 0; i < n; i++) {
-            const Vec v = frames.rows[f % count] * q[i];
-            sums[f] += std::sqrt(2.0 + double(kinds[i])) * generic({v.x, across * v.y, hand * v.z});
+            const Vec v = frames.rows[f % count] * places[i];
+            out += std::sqrt(2.0 + double(kinds[i])) * generic({v.x, across * v.y, hand * v.z});
         }
+        return out;
+    };
+    std::vector<size_t> best(2 * count);
+    std::iota(best.begin(), best.end(), 0);
+    auto keep_least = [&](auto value) {
+        std::vector<double> values;
+        for (const size_t f : best) values.push_back(value(f));
+        std::vector<size_t> kept;
+        for (const size_t k : least(values, generic.tie)) kept.push_back(best[k]);
+        best = kept;
+    };
+    keep_least([&](size_t f) { return sum(f, q, frames.widths[f % count]); });
+    if (best.size() > rotations.size()) {
+        const std::vector<Vec> places = stretched(q, classes, shortest);
+        keep_least([&](size_t f) { return sum(f, places, 1); });
     }
-    const double bound = *std::min_element(sums.begin(), sums.end()) + generic.tie * *std::max_element(sums.begin(), sums.end());
-    auto is_least = [&](double sum) { return sum <= bound; };
-    const size_t best = size_t(std::find_if(sums.begin(), sums.end(), is_least) - sums.begin());
-    Mat rows = frames.rows[best % count];
-    if (best >= count) rows.r[2] = -1.0 * rows.r[2];
-    CanonicalFrame out = {transposed(rows), {}, std::vector<int64_t>(n), std::count_if(sums.begin(), sums.end(), is_least)};
+    Mat rows = frames.rows[best[0] % count];
+    if (best[0] >= count) rows.r[2] = -1.0 * rows.r[2];
+    CanonicalFrame out = {transposed(rows), {}, std::vector<int64_t>(n), int64_t(best.size())};
     std::vector<std::pair<int64_t, double>> keys;
     for (size_t i = 0; i < n; i++) {
         out.positions.push_back(rows * x[i]);

@@ -1,7 +1,9 @@
 // The canonical frame of a molecule, which turns with it. Frames go through an atom of those furthest from the centre and
 // towards one of those furthest from that axis, of the rarest classes that invariants tell apart; in each a generic function
 // of the coordinates is summed over the atoms, and the frame of the least sum is taken. Those of equal sums are its images
-// under the symmetry.
+// under the symmetry. A ring of n atoms at a distance r from an axis shows how it is turned in the order r^n only, which
+// may be less than round-off: where more frames tie than the symmetry has operations, each class of atoms is stretched to
+// a size of 1, and the function is summed again.
 //
 // Cost. N² for the invariants and N for each frame, of which there are at least as many as the symmetry has operations.
 #pragma once

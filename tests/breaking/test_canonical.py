@@ -18,6 +18,7 @@ from symmetric_inputs import (
     graph_data,
     moved,
     no_symmetry,
+    orbits_of,
     random_motion,
     renumbered,
     ring,
@@ -26,6 +27,7 @@ from torch_geometric.data import Batch, Data
 
 from pyg_symbreak.breaking import canonicalize
 from pyg_symbreak.detect import detect_symmetry, symmetry_of
+from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.testing import uniformity_p_value
 from pyg_symbreak.transforms import AddSymmetry
 
@@ -98,6 +100,21 @@ def test_crystal(name):
         assert same_structure(canonicalize(other).canonical, kernel.canonical)
         if data.pbc.all():
             assert same_structure(canonicalize(another_cell(other, seed)).canonical, kernel.canonical)
+
+
+@pytest.mark.parametrize("symbol", ["C8", "S8", "I"])
+def test_how_a_small_ring_or_shell_is_turned_to_a_large_one_counts(symbol):
+    """It shows in the 8th power of their ratio, or the 15th, unless each is looked at in its own size."""
+    group = PointGroup(symbol).matrices
+    outer = 2 * orbits_of("Ih").positions if symbol == "I" else group @ np.array([6.0, 0.0, 4.5])
+    inner = (0.04, 0.02, 0.1) if symbol == "I" else (0.02, 0.01, 0.4)
+    data = data_of(Atoms(["C"] * len(outer) + ["N"] * len(group), np.concatenate([outer, group @ inner])))
+    kernel = canonicalize(data)
+    assert kernel.symmetry.group.schoenflies == symbol
+    assert kernel.order == len(group)
+    for seed in range(4):
+        other = canonicalize(moved(data, *random_motion(data, seed)))
+        assert same_structure(other.canonical, kernel.canonical)
 
 
 def test_slab_with_its_vacuum_along_another_vector():
