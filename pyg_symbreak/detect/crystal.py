@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import moyopy
 import numpy as np
-from ase import Atoms
 from ase.geometry import minkowski_reduce
 from scipy.spatial import cKDTree
 
@@ -17,7 +16,6 @@ from pyg_symbreak.detect.input import Structure
 from pyg_symbreak.detect.rod import RodOperations, line_group
 from pyg_symbreak.detect.subgroup import SpaceGroup, point_order
 from pyg_symbreak.detect.symmetry import Operations, Supercell, Symmetry, into_cell
-from pyg_symbreak.structures import neighbor_pairs
 
 __all__ = [
     "Crystal",
@@ -159,7 +157,7 @@ class Crystal:
                 "all atoms are on the axis along which the structure is periodic, so that its symmetry is continuous, "
                 "which is not supported; set pbc to False to treat a fragment as a molecule"
             )
-        shortest = _shortest_distance(self.structure, SAFE * ABOVE * symprec)
+        shortest = self.structure.shortest_within(SAFE * ABOVE * symprec)
         if shortest <= 2 * symprec:
             raise ValueError(
                 f"symprec = {symprec:g} Å is too large: two atoms are {shortest:.3g} Å apart, and for "
@@ -180,7 +178,7 @@ class Crystal:
 
     def limited(self, limit: float) -> float:
         """The limit, Å, lowered to what the thickness of the cell and the distances between atoms allow."""
-        return min(limit, 0.24 * self._thickness, 0.45 * _shortest_distance(self.structure, 3 * limit))
+        return min(limit, 0.24 * self._thickness, 0.45 * self.structure.shortest_within(3 * limit))
 
     @property
     def _thickness(self) -> float:
@@ -246,7 +244,7 @@ class Crystal:
     @cached_property
     def _rod(self) -> RodOperations:
         across = self.fractional[:, 1:] * np.linalg.norm(self.cell[1:], axis=1)
-        reach = min(0.5, _shortest_distance(self.structure, 2.0) / 4)
+        reach = min(0.5, self.structure.shortest_within(2.0) / 4)
         period = float(np.linalg.norm(self.cell[0]))
         return RodOperations(across, self.fractional[:, 0], period, self.structure.kinds, reach)
 
@@ -380,14 +378,6 @@ class Crystal:
         supercell, fitted = self._fitted(integer, rotations, shifts, permutations, translations, metric_cell)
         back = -supercell.deviations @ np.linalg.inv(metric_cell) @ self.cell
         return _largest_miss(rotations, permutations, supercell), back, (fitted - shifts) @ self.cell
-
-
-def _shortest_distance(structure: Structure, cutoff: float) -> float:
-    """Shortest distance, Å, between two atoms or an atom and its image; the cutoff if all are longer."""
-    atoms = Atoms(structure.kinds, structure.positions, cell=structure.cell, pbc=structure.pbc)
-    source, target, shift = neighbor_pairs(atoms, cutoff)
-    apart = structure.positions[target] - structure.positions[source] + shift @ structure.cell
-    return float(np.linalg.norm(apart, axis=1).min(initial=cutoff))
 
 
 def _generated(tree: "_Tree", pure: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]] | None:

@@ -22,6 +22,8 @@ from pyg_symbreak.structures import (
     StructureArrays,
     array_of,
     check_structure,
+    check_values,
+    neighbor_pairs,
     occupancy_kinds,
     structure_arrays,
 )
@@ -30,6 +32,9 @@ __all__ = ["Features", "Structure", "feature", "invariant_names", "number_rows",
 
 Features = Sequence[str] | Mapping[str, str]
 """Names of features, or names with the irreps by which they transform."""
+
+SEARCHED = 1.0
+"""Distances, Å, that are looked for at once: a search for shorter ones takes as long."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,21 @@ class Structure:
     def shortest(self) -> float:
         """Shortest distance between two atoms, Å, images aside; infinite if there is one atom only."""
         return self._extent[0]
+
+    @cached_property
+    def _nearest(self) -> float:
+        return self._search(SEARCHED)
+
+    def shortest_within(self, cutoff: float) -> float:
+        """Shortest distance between two atoms or an atom and its image, Å; the cutoff if all are longer."""
+        known = self._nearest
+        return min(known, cutoff) if cutoff <= SEARCHED or known < SEARCHED else self._search(cutoff)
+
+    def _search(self, cutoff: float) -> float:
+        atoms = Atoms(self.kinds, self.positions, cell=self.cell, pbc=self.pbc)
+        source, target, shift = neighbor_pairs(atoms, cutoff)
+        apart = self.positions[target] - self.positions[source] + shift @ self.cell
+        return float(np.linalg.norm(apart, axis=1).min(initial=cutoff))
 
     def misses(self, rotations: np.ndarray, permutations: np.ndarray) -> np.ndarray:
         """Largest |D(g) v_i - v_g(i)| of the tensors v under each operation g, [order]; 0 without tensors."""
@@ -113,7 +133,11 @@ def read_structure(x: Data | Atoms, features: Features, symprec: float) -> Struc
     sound = (
         len(kinds) and structure.shortest >= MIN_DISTANCE and structure.reach + np.abs(structure.cell).max() <= LONGEST
     )  # of what is not finite neither holds
-    if periodic or not sound or numbers.min() < 0 or numbers.max() >= len(chemical_symbols):
+    sound = sound and numbers.min() >= 0 and numbers.max() < len(chemical_symbols)
+    if periodic and sound:
+        check_values(found.atoms())
+        sound = structure.shortest_within(MIN_DISTANCE) >= MIN_DISTANCE
+    if not sound:
         check_structure(found.atoms())
     _check_resolution(x, structure.reach, symprec)
     return structure
