@@ -236,7 +236,7 @@ private:
 // Products of permutations of some nodes.
 class Product {
 public:
-    explicit Product(size_t size) : image(size), step(size) {
+    explicit Product(size_t size) : image(size), step(size), is_listed(size, false) {
         std::iota(image.begin(), image.end(), 0);
         std::iota(step.begin(), step.end(), 0);
     }
@@ -245,17 +245,19 @@ public:
     void after(const Permutation& p) {
         for (size_t k = 0; k < p.from.size(); k++) {
             step[p.from[k]] = p.to[k];
-            if (image[p.from[k]] == p.from[k]) moved.push_back(p.from[k]);
+            if (is_listed[p.from[k]]) continue;
+            is_listed[p.from[k]] = true;
+            moved.push_back(p.from[k]);
         }
-        std::sort(moved.begin(), moved.end());
-        moved.erase(std::unique(moved.begin(), moved.end()), moved.end());
         for (const int v : moved) image[v] = step[image[v]];
         for (const int v : p.from) step[v] = v;
     }
 
     Permutation take() {
         Permutation out;
+        std::sort(moved.begin(), moved.end());
         for (const int v : moved) {
+            is_listed[v] = false;
             if (image[v] != v) out.from.push_back(v), out.to.push_back(image[v]);
             image[v] = v;
         }
@@ -265,6 +267,7 @@ public:
 
 private:
     std::vector<int> image, step, moved;
+    std::vector<bool> is_listed;
 };
 
 // Products of few of the generators that reach all of an orbit of known length: each one that reaches a new node is
@@ -302,7 +305,8 @@ class AutomorphismSearch {
 public:
     AutomorphismSearch(const Graph& graph, Budget& budget)
         : graph(graph), budget(budget), refiner(graph, budget), first(graph.colors), other(graph.colors),
-          image(graph.size()), is_listed(graph.size(), false) {
+          image(graph.size()), is_listed(graph.size(), false), at_place(graph.size(), -1), listed(graph.size(), 0),
+          kind_to(graph.size(), -1) {
         std::iota(image.begin(), image.end(), 0);
         Trace trace;
         refiner.refine(first, first.starts(), trace, Wanted::any);
@@ -387,23 +391,24 @@ private:
 
     // Whether a map of one partition on the other is one that moves only nodes which lie in different cells.
     bool differ_by_automorphism() {
-        moved.clear(), from.clear(), to.clear();
+        moved.clear();
         list_moved(first, from_first);
         list_moved(other, from_other);
-        for (const int v : moved) {
-            is_listed[v] = false;
-            from.emplace_back(first.cell[v], v), to.emplace_back(other.cell[v], v);
-        }
-        std::sort(from.begin(), from.end());
-        std::sort(to.begin(), to.end());
+        std::sort(moved.begin(), moved.end());
+        // The k-th of them in a cell of the first partition goes to the k-th in that cell of the other one.
+        for (const int v : moved) is_listed[v] = false, at_place[first.cell[v] + listed[first.cell[v]]++] = v;
+        for (const int v : moved) listed[first.cell[v]] = 0;
         bool possible = true;
-        for (size_t k = 0; k < from.size(); k++) {
-            possible = possible && from[k].first == to[k].first;
-            image[from[k].second] = to[k].second;
+        for (const int v : moved) {
+            const int cell = other.cell[v], u = at_place[cell + listed[cell]++];
+            possible = possible && u >= 0 && first.cell[u] == cell;
+            if (possible) image[u] = v;
         }
+        for (const int v : moved) listed[other.cell[v]] = 0;
+        for (const int v : moved) at_place[first.cell[v] + listed[first.cell[v]]++] = -1;
+        for (const int v : moved) listed[first.cell[v]] = 0;
         possible = possible && is_automorphism();
         if (possible) {
-            std::sort(moved.begin(), moved.end());
             automorphism = {moved, {}};
             for (const int v : moved) automorphism.to.push_back(image[v]);
         }
@@ -431,11 +436,12 @@ private:
             const size_t degree = graph.begin[u + 1] - graph.begin[u];
             if (graph.begin[w + 1] - graph.begin[w] != degree) return false;
             budget.spend(degree);
-            carried.clear();
+            for (size_t a = graph.begin[w]; a < graph.begin[w + 1]; a++) kind_to[graph.arcs[a].head] = graph.arcs[a].kind;
+            bool are_equal = true;
             for (size_t a = graph.begin[u]; a < graph.begin[u + 1]; a++)
-                carried.push_back({graph.arcs[a].kind, image[graph.arcs[a].head]});
-            std::sort(carried.begin(), carried.end());
-            if (!std::equal(carried.begin(), carried.end(), graph.arcs.begin() + graph.begin[w])) return false;
+                are_equal = are_equal && kind_to[image[graph.arcs[a].head]] == graph.arcs[a].kind;
+            for (size_t a = graph.begin[w]; a < graph.begin[w + 1]; a++) kind_to[graph.arcs[a].head] = -1;
+            if (!are_equal) return false;
         }
         return true;
     }
@@ -451,8 +457,8 @@ private:
     Permutation automorphism;
     std::vector<int> image, moved;
     std::vector<bool> is_listed;
-    std::vector<Graph::Arc> carried;
-    std::vector<std::pair<int, int>> from, to;  // cell, node
+    std::vector<int> at_place, listed;  // nodes that move, by their cell in the first partition; how many of a cell
+    std::vector<int> kind_to;           // kind of the arc to each node from one of them, -1 if there is none
 };
 
 // The leaf with the least traces, and among those with the least list of arcs.
