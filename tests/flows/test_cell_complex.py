@@ -34,6 +34,16 @@ def test_boundaries(complex, euler):
 
 
 @pytest.mark.parametrize("make", [square_lattice, triangular_lattice])
+def test_links_join_sites_that_lie_side_by_side(make):
+    complex = make(5, 4, False)
+    assert {tuple(x) for x in complex.pos.tolist()} == {(x, y) for x in range(5) for y in range(4)}
+    start, end = complex.pos[complex.edge_index]
+    steps = {(1, 0), (0, 1), *([(1, -1)] if make is triangular_lattice else [])}
+    assert {tuple(x) for x in (end - start).abs().tolist()} == {(abs(x), abs(y)) for x, y in steps}
+    assert {tuple(x) for x in (end - start).tolist()} <= steps | {(-x, -y) for x, y in steps}
+
+
+@pytest.mark.parametrize("make", [square_lattice, triangular_lattice])
 def test_stripes_share_no_plaquette(make):
     for complex in (make(4), make(8, 4), make(5, 4, False)):
         boundary = complex.boundary().abs()
