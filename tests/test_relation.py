@@ -5,6 +5,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, make_supercell, molecule
+from ase.spacegroup import crystal as of_space_group
 from scipy.spatial.transform import Rotation
 
 from pyg_symbreak.detect import detect_symmetry
@@ -94,6 +95,21 @@ def test_assignment_keeps_the_symmetry_that_parent_and_child_share():
     assert len(symmetric) >= 3
     assert all(symmetric)
     assert not all(nearest)
+
+
+def test_of_several_cells_one_that_keeps_all_symmetry_of_the_child_is_preferred():
+    """SiO2 from Ibam (72) to Pna2_1 (33), mp-7905 to mp-554089: a shorter distortion from another cell keeps less."""
+    parent = of_space_group(
+        ["Si", "O"], [(0, 0, 0.25), (0.14766, 0.13282, 0)], spacegroup=72, cellpar=[5.7251, 6.2566, 4.7322, 90, 90, 90]
+    )
+    child = of_space_group(
+        ["Si", "O", "O"],
+        [(0.04552, 0.62483, 0.99957), (0.01596, 0.55231, 0.30318), (0.15575, 0.19899, 0.44726)],
+        spacegroup=33,
+        cellpar=[5.0823, 7.0383, 5.0646, 90, 90, 90],
+    )
+    found = relate_structures(parent, child)
+    assert order_kept(found.parent, child, found.match) == detect_symmetry(child, 1e-2).group.order == 4
 
 
 def test_other_assignments_that_keep_as_much_are_named():
