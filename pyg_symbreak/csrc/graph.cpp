@@ -441,28 +441,35 @@ std::vector<int64_t> orbits_of(const Group& group, size_t size) {
 }  // namespace
 
 Graph::Graph(const int64_t* colors, size_t size, const int64_t* edges, const int64_t* labels, size_t edge_count) {
-    const int64_t *source = edges, *target = edges + edge_count;
-    std::vector<size_t> order(edge_count);
-    std::iota(order.begin(), order.end(), 0);
-    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-        return std::tie(source[a], target[a], labels[a]) < std::tie(source[b], target[b], labels[b]);
-    });
-    std::vector<std::pair<int64_t, int64_t>> ends;  // of parallel arcs
-    std::vector<std::vector<int64_t>> bundles;      // their labels
-    for (const size_t e : order) {
-        if (ends.empty() || ends.back() != std::make_pair(source[e], target[e])) {
-            ends.emplace_back(source[e], target[e]);
-            bundles.emplace_back();
+    struct Edge {
+        uint64_t ends;  // source · size + target
+        int64_t label;
+        bool operator<(const Edge& other) const { return ends != other.ends ? ends < other.ends : label < other.label; }
+    };
+    std::vector<Edge> sorted_edges;
+    for (size_t e = 0; e < edge_count; e++)
+        sorted_edges.push_back({uint64_t(edges[e]) * size + uint64_t(edges[e + edge_count]), labels[e]});
+    std::sort(sorted_edges.begin(), sorted_edges.end());
+    std::vector<uint64_t> ends;                 // of parallel arcs
+    std::vector<std::vector<int64_t>> bundles;  // their labels, where there is more than one kind of them
+    const auto is_plain = [&](const Edge& e) { return e.label == labels[0]; };
+    const auto is_parallel = [](const Edge& a, const Edge& b) { return a.ends == b.ends; };
+    const bool are_alike = std::all_of(sorted_edges.begin(), sorted_edges.end(), is_plain) &&
+                           std::adjacent_find(sorted_edges.begin(), sorted_edges.end(), is_parallel) == sorted_edges.end();
+    for (const Edge& e : sorted_edges) {
+        if (ends.empty() || ends.back() != e.ends) {
+            ends.push_back(e.ends);
+            if (!are_alike) bundles.emplace_back();
         }
-        bundles.back().push_back(labels[e]);
+        if (!are_alike) bundles.back().push_back(e.label);
     }
-    const std::vector<int> numbers = ranks(bundles);
+    const std::vector<int> numbers = are_alike ? std::vector<int>(ends.size()) : ranks(bundles);
     std::vector<Key> loops(size);
     std::vector<std::array<int, 4>> pairs;  // labels there and back, -1 if there is no arc, and the nodes
     for (size_t k = 0; k < ends.size(); k++) {
-        const auto [u, v] = ends[k];
-        const auto back = std::lower_bound(ends.begin(), ends.end(), std::make_pair(v, u));
-        const bool is_there = back != ends.end() && *back == std::make_pair(v, u);
+        const uint64_t u = ends[k] / size, v = ends[k] % size;
+        const auto back = std::lower_bound(ends.begin(), ends.end(), v * size + u);
+        const bool is_there = back != ends.end() && *back == v * size + u;
         if (u == v) {
             loops[u] = {numbers[k]};
             continue;
@@ -470,7 +477,7 @@ Graph::Graph(const int64_t* colors, size_t size, const int64_t* edges, const int
         pairs.push_back({numbers[k], is_there ? numbers[size_t(back - ends.begin())] : -1, int(u), int(v)});
         if (!is_there) pairs.push_back({-1, numbers[k], int(v), int(u)});
     }
-    std::sort(pairs.begin(), pairs.end());
+    if (!std::is_sorted(pairs.begin(), pairs.end())) std::sort(pairs.begin(), pairs.end());
     std::map<std::pair<int, int>, int> kinds;
     for (const auto& [there, back, u, v] : pairs) kinds.try_emplace({there, back}, int(kinds.size()));
     for (const auto& [labels, kind] : kinds) reverse.push_back(kinds.at({labels.second, labels.first}));

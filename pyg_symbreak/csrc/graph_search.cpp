@@ -233,6 +233,17 @@ private:
     std::vector<std::vector<int>> heads;  // of the arcs of each kind from the splitter
 };
 
+// Put listed nodes in order: many of them are read off the list of all.
+void put_in_order(std::vector<int>& nodes, const std::vector<bool>& is_listed) {
+    if (nodes.size() * 8 < is_listed.size()) {
+        std::sort(nodes.begin(), nodes.end());
+        return;
+    }
+    nodes.clear();
+    for (size_t v = 0; v < is_listed.size(); v++)
+        if (is_listed[v]) nodes.push_back(int(v));
+}
+
 // Products of permutations of some nodes.
 class Product {
 public:
@@ -255,7 +266,7 @@ public:
 
     Permutation take() {
         Permutation out;
-        std::sort(moved.begin(), moved.end());
+        put_in_order(moved, is_listed);
         for (const int v : moved) {
             is_listed[v] = false;
             if (image[v] != v) out.from.push_back(v), out.to.push_back(image[v]);
@@ -394,7 +405,7 @@ private:
         moved.clear();
         list_moved(first, from_first);
         list_moved(other, from_other);
-        std::sort(moved.begin(), moved.end());
+        put_in_order(moved, is_listed);
         // The k-th of them in a cell of the first partition goes to the k-th in that cell of the other one.
         for (const int v : moved) is_listed[v] = false, at_place[first.cell[v] + listed[first.cell[v]]++] = v;
         for (const int v : moved) listed[first.cell[v]] = 0;
