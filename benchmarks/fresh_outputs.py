@@ -33,7 +33,6 @@ STRATEGIES = ("none", "group", "input", "sympe", "noise")
 DEGREES = (1, 2, 3, 4)
 OBJECT_DEGREES = (1, 2)
 OUT = "0e+1o+2e"
-OUT_DIM = o3.Irreps(OUT).dim
 LOW, HIGH = 0.1, 3.0
 VANISHING = 1e-4
 
@@ -131,7 +130,8 @@ def main() -> None:
         f"{len(found)} draws, {time.process_time() - start:.0f} s of CPU; "
         f"`python benchmarks/fresh_outputs.py --every {args.every}`.",
         f"Root mean square of each part of the output: share of the draws between {LOW} and {HIGH}, and the quantiles "
-        f"0.01, 0.05, 0.5, 0.95, 0.99. Parts that vanish by symmetry (below {VANISHING}) are left out.",
+        f"0.01, 0.05, 0.5, 0.95, 0.99. Parts that vanish by symmetry (below {VANISHING}) are left out, of the whole as "
+        "well.",
         "",
         "| | part | draws | share | 0.01 | 0.05 | 0.5 | 0.95 | 0.99 |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -139,7 +139,8 @@ def main() -> None:
     axes = ("structure", "radius", "strategy", "lmax", "object degree")
     groups: dict[tuple[str, str], list[float]] = defaultdict(list)
     for cell, sizes in found:
-        whole = math.sqrt(sum(ir.dim * size**2 for (_, ir), size in zip(o3.Irreps(OUT), sizes, strict=True)) / OUT_DIM)
+        live = [(ir.dim, size) for (_, ir), size in zip(o3.Irreps(OUT), sizes, strict=True) if size > VANISHING]
+        whole = math.sqrt(sum(dim * size**2 for dim, size in live) / max(1, sum(dim for dim, _ in live)))
         for part, size in zip(("whole", *(str(ir) for _, ir in o3.Irreps(OUT))), (whole, *sizes), strict=True):
             if size > VANISHING:
                 groups["all", part].append(size)

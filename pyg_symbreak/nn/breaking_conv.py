@@ -68,6 +68,7 @@ class BreakingConv(MessagePassing, ConstantsMixin):
     coupling: Tensor
     live: Tensor
     channel: Tensor
+    invariant: Tensor
 
     def __init__(
         self,
@@ -160,6 +161,9 @@ class BreakingConv(MessagePassing, ConstantsMixin):
                 ]
             )
             has_self = _same_parity(torch.tensor(channels_in.get(ell, [])), p_out).any(dim=0)
+            if ell == 0:
+                is_even = (p_mid == 1).double()
+                self.register_constant("invariant", is_even / is_even.sum().clamp(min=1), torch.empty(0))
             reached = _same_parity(p_mid, p_out)
             if not (has_self | reached.any(dim=0)).all():
                 given = f"{self.irreps_in} and the object {self.irreps_breaking or 'none'}"
@@ -191,11 +195,18 @@ class BreakingConv(MessagePassing, ConstantsMixin):
         return join_degrees(self.convolve(features, edge_index, harmonics, radial), self.blocks_out)
 
     def convolve(
-        self, features: Sequence[Tensor], edge_index: Tensor, harmonics: Tensor, radial: Tensor
+        self,
+        features: Sequence[Tensor],
+        edge_index: Tensor,
+        harmonics: Tensor,
+        radial: Tensor,
+        floor: float | None = None,
     ) -> list[Tensor]:
         """Convolve features given, and returned, as one tensor ``[N, 2l+1, channels]`` for each degree.
 
-        The harmonics are those that :func:`per_neighbor` has divided.
+        The harmonics are those that :func:`per_neighbor` has divided. With a ``floor`` the invariant sums over the
+        neighbours, of which W_2 makes the even scalars, are divided by the root of their mean square over the channels
+        of a node plus ``floor``.
         """
         num_nodes = features[0].size(0)
         matrices = iter(self._matrices())
@@ -217,6 +228,9 @@ class BreakingConv(MessagePassing, ConstantsMixin):
                 for block in neighbors[n :: len(self.degrees_out)]
             ]
             mid = torch.cat(blocks, dim=2).flatten(0, 1)
+            if ell == 0 and floor is not None:
+                factor = (mid.square() @ self.invariant + floor).rsqrt()
+                mid = torch.where(self.invariant > 0, mid * factor.unsqueeze(1), mid)
             out = (mid @ matrix).view(num_nodes, 2 * ell + 1, matrix.size(1))
             result.append(out + outputs[ell] if ell in outputs else out)
         return result

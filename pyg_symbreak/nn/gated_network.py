@@ -18,6 +18,7 @@ from pyg_symbreak.structures import require_own_object
 __all__ = ["Gate", "GatedNetwork"]
 
 NORM_FLOOR = 0.03
+INVARIANT_FLOOR = 0.001
 HIDDEN = "16x0e+16x0o+8x1e+8x1o+4x2e+4x2o"
 
 
@@ -29,10 +30,13 @@ class GatedNetwork(nn.Module):
     multiplies each irrep of higher degree by the sigmoid of an even scalar of its own (by the tanh of an odd
     one where no even scalar can be formed). Hidden irreps that a layer cannot reach from its input are left
     out. With the default arguments this is the network of the experiments of Xie & Smidt (TMLR 2024), which
-    they built from ``e3nn.nn.models.gate_points_2102``, but for two things that keep the output of an untrained network
-    near 1 whatever the number of neighbours: a convolution counts those that there are, and the features
-    :math:`h_i^l` of node i and degree l that leave a gate are divided by :math:`(\overline{(h_i^l)^2} + 0.03)^{1/2}`,
-    the mean being over channels and components. Both are smooth and act on one node and its neighbours alone.
+    they built from ``e3nn.nn.models.gate_points_2102``, but for three things that keep the output of an untrained
+    network near 1 whatever the neighbours are: a convolution counts those that there are; the invariant sums
+    :math:`s_i` over the neighbours of node i, of which it makes even scalars, are divided by
+    :math:`(\overline{s_i^2} + 0.001)^{1/2}`, the mean being over channels, since shells of neighbours cancel and some
+    sums vanish by the symmetry of the site; and the features :math:`h_i^l` of degree l that leave a gate are divided
+    by :math:`(\overline{(h_i^l)^2} + 0.03)^{1/2}`, the mean being over channels and components. All are smooth and
+    act on one node and its neighbours alone.
 
     ``torch.compile`` takes from 18 s to minutes on a CPU and makes a step a third to a half faster: it pays from some
     thousand steps (``benchmarks/training_options.py``).
@@ -167,7 +171,7 @@ class GatedNetwork(nn.Module):
         features: Sequence[Tensor] = split_by_degree(x, self.blocks_in)
         for n, conv in enumerate(self.convs):
             assert isinstance(conv, BreakingConv)
-            features = conv.convolve(features, edge_index, harmonics, radial[n])
+            features = conv.convolve(features, edge_index, harmonics, radial[n], INVARIANT_FLOOR)
             if n < len(self.gates):
                 features = self.gates[n](features)
         return join_degrees(features, self.blocks_out)

@@ -345,6 +345,29 @@ def test_isolated_nodes_and_no_edges():
     assert torch.isfinite(graph).all()
 
 
+@pytest.mark.parametrize("feature", [0.0, 1.0])
+def test_derivatives_of_isolated_nodes_and_of_sums_that_vanish_are_finite(feature):
+    model, data = tiny()
+    data.edge_index, data.x = torch.tensor([[0, 1], [1, 0]]), torch.full_like(data.x, feature)
+    data.breaking = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
+    data.pos.requires_grad_()
+    inputs = (data.pos, data.breaking, *model.parameters())
+    first = torch.autograd.grad(model(data).sum(), inputs, create_graph=True, materialize_grads=True)
+    second = torch.autograd.grad(sum(g.square().sum() for g in first), inputs, materialize_grads=True)
+    assert all(torch.isfinite(g).all() for g in (*first, *second))
+
+
+def test_even_scalars_do_not_depend_on_how_large_the_sums_over_neighbors_are():
+    torch.manual_seed(0)
+    model, data = GatedNetwork("0e", "4x0e", max_radius=5.0).double(), random_graph(6, 1, seed=0)
+    outputs = []
+    for factor in (1e2, 1e3):
+        with torch.no_grad():
+            model.convs[-1].radial_weight *= factor
+        outputs.append(model(data))
+    torch.testing.assert_close(*outputs, rtol=1e-5, atol=1e-6)
+
+
 def test_continuous_where_a_neighbor_leaves():
     # Energy and forces at the cutoff: with the edge, and without it.
     torch.manual_seed(0)
