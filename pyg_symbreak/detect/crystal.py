@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from pyg_symbreak.detect.input import Structure
 from pyg_symbreak.detect.rod import RodOperations, line_group
-from pyg_symbreak.detect.subgroup import SpaceGroup, point_order
+from pyg_symbreak.detect.subgroup import SpaceGroup, identify_space_group, point_order
 from pyg_symbreak.detect.symmetry import Operations, Supercell, Symmetry, into_cell
 
 __all__ = [
@@ -330,8 +330,11 @@ class Crystal:
             chosen = np.flatnonzero(misses <= limit)
             if _is_group(integer[chosen], permutations[chosen]):
                 break
-        kind = found.space_group or found.layer_group
-        shifts = self._shifts(integer, rotations, found.translations.numpy())
+        kind, translations = found.space_group or found.layer_group, found.translations.numpy()
+        if kind is not None and len(chosen) < len(rotations):
+            kept_operations = rotations[chosen], translations[chosen]
+            kind = identify_space_group(self.structure.cell, self.structure.pbc, *kept_operations)
+        shifts = self._shifts(integer, rotations, translations)
         kept = self._group(integer[chosen], shifts[chosen], kind)
         if kept is None:
             return None

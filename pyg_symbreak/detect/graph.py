@@ -15,7 +15,7 @@ from torch_geometric.data import Data
 
 from pyg_symbreak import _native
 from pyg_symbreak.detect.input import Features, feature, invariant_names, number_rows
-from pyg_symbreak.structures import array_of
+from pyg_symbreak.structures import array_of, edge_index_of
 
 __all__ = ["Graph", "GraphSymmetry", "PermutationGroup", "graph_symmetry", "read_graph"]
 
@@ -212,9 +212,9 @@ def read_graph(data: Data, features: Features) -> Graph:
     Raises
     ------
     ValueError
-        There are no nodes or no ``edge_index``, or a feature is missing or has a direction.
+        There are no nodes or no ``edge_index`` or ``adj_t``, or a feature is missing or has a direction.
     """
-    edge_index = data.get("edge_index")
+    edge_index = edge_index_of(data)
     if edge_index is None:
         raise ValueError("the Data has neither pos nor edge_index: there is no symmetry to detect")
     edges = array_of(edge_index, "data.edge_index", "[2, E]")

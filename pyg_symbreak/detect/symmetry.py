@@ -125,7 +125,8 @@ class Symmetry:
         The tolerances (low, high), Å, between which the group is known not to change: both are `symprec` unless
         a range of tolerances was asked for.
     space_group : SpaceGroup, optional
-        Of a crystal: its space-group type, also where the shape of a supercell leaves less of it.
+        Of a crystal: its space-group type, also where the shape of a supercell leaves less of it. With features that
+        transform, that of the operations which carry them along.
     layer_group : SpaceGroup, optional
         Of a slab (two periodic directions): its layer-group type.
     line_group : str, optional

@@ -15,7 +15,16 @@ with ``u`` the displacements [N, 3] in the parent's frame. :func:`apply_distorti
 from pyg_symbreak.files import read_structure
 
 from .checks import LONGEST, MIN_DISTANCE, check_structure, check_values, refuse_coincidence
-from .conversion import StructureArrays, array_of, bare_atoms, from_ase, occupancy_kinds, structure_arrays, to_ase
+from .conversion import (
+    StructureArrays,
+    array_of,
+    bare_atoms,
+    edge_index_of,
+    from_ase,
+    occupancy_kinds,
+    structure_arrays,
+    to_ase,
+)
 from .mark import mark_of, require_own_object
 from .matching import (
     MAX_STRAIN,
@@ -48,6 +57,7 @@ __all__ = [
     "bare_atoms",
     "check_structure",
     "check_values",
+    "edge_index_of",
     "find_octahedra",
     "from_ase",
     "from_bytes",

@@ -12,6 +12,7 @@ from ase.constraints import FixAtoms
 from ase.data import chemical_symbols
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.utils import to_edge_index
 
 __all__ = ["StructureArrays", "array_of", "bare_atoms", "from_ase", "occupancy_kinds", "structure_arrays", "to_ase"]
 
@@ -139,6 +140,18 @@ def _real_array(value: object, name: str, shape: str) -> np.ndarray:
     if array.dtype.kind == "c":
         raise ValueError(f"{name} {described(value)}; it must be a dense Tensor {shape} of real numbers")
     return array
+
+
+def edge_index_of(data: Data) -> Tensor | None:
+    """Edges [2, E] of a Data; where it has none those of ``adj_t``, which ``ToSparseTensor`` leaves."""
+    adjacency = data.get("adj_t")
+    if adjacency is None or data.get("edge_index") is not None:
+        return data.get("edge_index")
+    if isinstance(adjacency, Tensor):
+        target, source = to_edge_index(adjacency)[0]
+    else:  # of torch_sparse
+        target, source, _ = adjacency.coo()
+    return torch.stack([source, target])
 
 
 class StructureArrays(NamedTuple):

@@ -11,9 +11,8 @@ import torch
 from ase import Atoms
 from torch import Tensor
 from torch_geometric.data import Batch, Data, HeteroData
-from torch_geometric.utils import to_edge_index
 
-from pyg_symbreak.structures import array_of
+from pyg_symbreak.structures import array_of, edge_index_of
 from pyg_symbreak.structures.conversion import require_numbers
 
 __all__ = ["attach", "device_of", "generator_for", "naming", "require_data", "require_free"]
@@ -39,16 +38,10 @@ def require_data(data: object, transform: object) -> Data:
         )
     if not isinstance(data, Data):
         raise TypeError(f"{name} takes a Data, got {type(data).__name__}; see structures.from_ase")
-    adjacency = data.get("adj_t")
-    if adjacency is None or data.get("edge_index") is not None:
+    if data.get("adj_t") is None or data.get("edge_index") is not None:
         return data
     read = copy.copy(data)
-    read.num_nodes = data.num_nodes
-    if isinstance(adjacency, Tensor):
-        target, source = to_edge_index(adjacency)[0]
-    else:  # of torch_sparse
-        target, source, _ = adjacency.coo()
-    read.edge_index = torch.stack([source, target])
+    read.num_nodes, read.edge_index = data.num_nodes, edge_index_of(data)
     return read
 
 

@@ -12,6 +12,7 @@ from torch_geometric.loader import DataLoader
 
 from pyg_symbreak.breaking import GroupIndexed, InputIndexed, ListedObjects, Noise
 from pyg_symbreak.datasets import BaTiO3
+from pyg_symbreak.detect import detect_symmetry
 from pyg_symbreak.nn import GatedNetwork
 from pyg_symbreak.structures import from_ase
 from pyg_symbreak.transforms import AddSymmetry, AddSymmetryBreaking, NeighborList, OrbitIndividualization
@@ -59,6 +60,7 @@ def test_transposed_adjacency_is_read_as_edges(transform, layout):
     graph = Data(edge_index=torch.tensor([[0, 1, 2, 2], [1, 2, 0, 3]]), num_nodes=4)  # a cycle and a way out of it
     sparse = T.ToSparseTensor(layout=layout)(graph.clone())
     assert sparse.get("edge_index") is None
+    assert torch.equal(detect_symmetry(sparse).orbits, detect_symmetry(graph).orbits)
     torch.manual_seed(0)
     expected = transform(graph)
     torch.manual_seed(0)
