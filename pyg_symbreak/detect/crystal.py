@@ -180,7 +180,7 @@ class Crystal:
         """The limit, Å, lowered to what the thickness of the cell and the distances between atoms allow."""
         return min(limit, 0.24 * self._thickness, 0.45 * self.structure.shortest_within(3 * limit))
 
-    @property
+    @cached_property
     def _thickness(self) -> float:
         return float(1 / np.linalg.norm(np.linalg.inv(self.cell), axis=0).max())
 

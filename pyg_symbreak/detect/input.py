@@ -33,6 +33,9 @@ __all__ = ["Features", "Structure", "feature", "invariant_names", "number_rows",
 Features = Sequence[str] | Mapping[str, str]
 """Names of features, or names with the irreps by which they transform."""
 
+ELEMENTS = frozenset(range(len(chemical_symbols)))
+EPSILON = torch.finfo(torch.float64).eps
+
 SEARCHED = 1.0
 """Distances, Å, that are looked for at once: a search for shorter ones takes as long."""
 
@@ -115,7 +118,7 @@ def read_structure(x: Data | Atoms, features: Features, symprec: float) -> Struc
         StructureArrays(x.numbers, x.positions, x.cell.array, x.pbc) if isinstance(x, Atoms) else structure_arrays(x)
     )
     numbers, positions, cell, pbc = found
-    count, periodic = len(numbers), int(pbc.sum())
+    count = len(numbers)
     kinds, invariant = numbers, [feature(x, name, count) for name in invariant_names(features)]
     mixtures = occupancy_kinds(x) if isinstance(x, Atoms) else x.get("occupancy_kind")
     if mixtures is not None:
@@ -130,16 +133,19 @@ def read_structure(x: Data | Atoms, features: Features, symprec: float) -> Struc
         _tensors(x, features, count) if isinstance(features, Mapping) else (),
         numbers,
     )
+    shortest, reach = structure._extent
     sound = (
-        len(kinds) and structure.shortest >= MIN_DISTANCE and structure.reach + np.abs(structure.cell).max() <= LONGEST
-    )  # of what is not finite neither holds
-    sound = sound and numbers.min() >= 0 and numbers.max() < len(chemical_symbols)
-    if periodic and sound:
+        count > 0
+        and shortest >= MIN_DISTANCE
+        and reach + (np.abs(cell).max() if cell.any() else 0.0) <= LONGEST  # nor of what is not finite
+        and ELEMENTS.issuperset(numbers.tolist())
+    )
+    if sound and pbc.any():
         check_values(found.atoms())
         sound = structure.shortest_within(MIN_DISTANCE) >= MIN_DISTANCE
     if not sound:
         check_structure(found.atoms())
-    _check_resolution(x, structure.reach, symprec)
+    _check_resolution(x, reach, symprec)
     return structure
 
 
@@ -167,6 +173,8 @@ def invariant_names(features: Features) -> list[str]:
     ValueError
         What is given for a feature is not irreps.
     """
+    if features == ():
+        return []
     features = require_features(features)
     if not isinstance(features, Mapping):
         return list(features)
@@ -230,9 +238,12 @@ def number_rows(columns: list[np.ndarray], count: int) -> np.ndarray:
 
 def _check_resolution(x: Data | Atoms, reach: float, symprec: float) -> None:
     """Raise ValueError if the numbers that hold the positions are coarser than the tolerance."""
-    if isinstance(x, Data) and not x.pos.is_floating_point():
+    if isinstance(x, Atoms):
+        epsilon = EPSILON
+    elif x.pos.is_floating_point():
+        epsilon = torch.finfo(x.pos.dtype).eps
+    else:
         raise ValueError(f"pos is of {x.pos.dtype}: positions in Å are floating point numbers, use pos.double()")
-    epsilon = torch.finfo(torch.float64 if isinstance(x, Atoms) else x.pos.dtype).eps
     if 8 * epsilon * reach > symprec:
         raise ValueError(
             f"positions reach {reach:.3g} Å from the origin, where their numbers are good to "
