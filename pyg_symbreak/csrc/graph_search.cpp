@@ -624,6 +624,7 @@ void Budget::refuse() const {
 }
 
 int Permutation::operator()(int v) const {
+    if (size_t(v) < from.size() && from[size_t(v)] == v) return to[size_t(v)];  // all before it move as well
     const auto found = std::lower_bound(from.begin(), from.end(), v);
     return found != from.end() && *found == v ? to[size_t(found - from.begin())] : v;
 }
