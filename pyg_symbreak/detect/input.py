@@ -73,7 +73,7 @@ class Structure:
         return min(known, cutoff) if cutoff <= SEARCHED or known < SEARCHED else self._search(cutoff)
 
     def _search(self, cutoff: float) -> float:
-        atoms = Atoms(self.kinds, self.positions, cell=self.cell, pbc=self.pbc)
+        atoms = Atoms(positions=self.positions, cell=self.cell, pbc=self.pbc)
         source, target, shift = neighbor_pairs(atoms, cutoff)
         apart = self.positions[target] - self.positions[source] + shift @ self.cell
         return float(np.linalg.norm(apart, axis=1).min(initial=cutoff))
@@ -141,7 +141,7 @@ def read_structure(x: Data | Atoms, features: Features, symprec: float) -> Struc
         and ELEMENTS.issuperset(numbers.tolist())
     )
     if sound and pbc.any():
-        check_values(found.atoms())
+        check_values(x if isinstance(x, Atoms) else found.atoms())
         sound = structure.shortest_within(MIN_DISTANCE) >= MIN_DISTANCE
     if not sound:
         check_structure(found.atoms())
