@@ -81,7 +81,8 @@ def relax(
     amplitude : float
         Largest displacement of an atom in a start, as a fraction of the nearest-neighbour distance.
     generations : int
-        How often to go on from what was found; 1 stops at what is found from the symmetric structure.
+        How often to go on from what was found; 1 stops at what is found from the symmetric structure, 0 computes its
+        curvatures and follows none.
     combine : int
         Start along up to so many unstable irreps at once: the lowest minimum of CaTiO3 takes one at M and one at R.
         Their softest copies, in the directions with least parameters.
@@ -198,6 +199,8 @@ class Search:
         self._number(end, np.inf)
         queue = [0]
         try:
+            if generations == 0:
+                self._leave(0, "unstable", follow=False)
             for generation in range(generations):
                 ways = along if generation == 0 else "unstable"
                 queue = [new for number in queue for new in self._leave(number, ways)]
@@ -217,7 +220,7 @@ class Search:
         known = f", the lowest {lowest.symbol} at {lowest.energy:.4f} eV" if lowest else ""
         self.progress(f"{self.calculator.calls} force calls, {len(self.result.found)} structures{known}; {doing}")
 
-    def _leave(self, number: int, along) -> list[int]:
+    def _leave(self, number: int, along, follow: bool = True) -> list[int]:
         """Relax from a stationary structure; the numbers of what is new and lower."""
         parent = self.result.found[number]
         space = self.space(parent.atoms, relaxed_tolerance(parent.atoms))
@@ -227,7 +230,7 @@ class Search:
         else:  # the operations may have been listed in another order
             ways = [(None, replace(way, operations=space.stabilizer(_rows(space, way)))) for way in along]
         lower = []
-        for curvature, way in ways:
+        for curvature, way in ways if follow else ():
             fmax = self.fmax
             if curvature is not None:  # on a flat saddle the forces on the start may be below fmax
                 fmax = min(fmax, abs(curvature) * self._reach(space.atoms) / 2)

@@ -52,6 +52,13 @@ def test_too_few_calls_for_the_first_relaxation():
         relax(octahedron(), LennardJones(), max_calls=5)
 
 
+def test_without_generations_the_curvatures_alone_are_told():
+    line = Atoms("Cu3", [[0, 0, -2.3], [0, 0, 0], [0, 0, 2.3]])
+    (alone,), first = relax(line, EMT(), generations=0).found, relax(line, EMT(), generations=1).found[0]
+    assert alone.curvatures == first.curvatures
+    assert alone.unstable == ["Pi_u"]
+
+
 def test_enough_calls_are_no_stop():
     line = Atoms("Cu3", [[0, 0, -2.3], [0, 0, 0], [0, 0, 2.3]])
     free = relax(line, EMT())
