@@ -356,10 +356,11 @@ def test_distortions_of_a_perovskite(tmp_path):
     assert (found["symmetry"]["operations"], found["supercell"]["translations"]) == (384, 8)
     assert [wave["letter"] for wave in found["supercell"]["k"]] == ["Γ", "X", "M", "R"]
     assert [wave["arms"] for wave in found["supercell"]["k"]] == [1, 3, 3, 1]
-    assert (
-        "k vectors    Γ, X (3 arms), M (3 arms), R"
-        in run("inspect", tmp_path / "sto.cif", "--supercell", 2, 2, 2).stdout
-    )
+    shown = run("inspect", tmp_path / "sto.cif", "--supercell", 2, 2, 2).stdout
+    assert "k vectors    Γ, X (3 arms), M (3 arms), R" in shown
+    assert "the cell lacks symmetry" not in shown
+    shown = run("inspect", tmp_path / "sto.cif", "--supercell", 2, 2, 1).stdout  # the long axis could be any of three
+    assert "the cell lacks symmetry of the crystal: of each domain there are 3 in all" in shown
 
 
 def test_inspect_notes_what_was_not_used(tmp_path):

@@ -33,6 +33,15 @@ def test_boundaries(complex, euler):
     torch.testing.assert_close(complex.action(links, 2.0), -2 * plaquettes.cos().sum(1))
 
 
+def test_angles_add_up_in_the_direction_of_the_corners():
+    """Links lead from the lower to the higher number: those that a face passes the other way count negative."""
+    for face, expected in {(0, 1, 2): 1 + 4 - 2, (0, 2, 1): -(1 + 4 - 2)}.items():
+        complex = CellComplex.from_faces([list(face)])
+        angles = {(0, 1): 1.0, (0, 2): 2.0, (1, 2): 4.0}
+        links = torch.tensor([angles[tuple(x)] for x in complex.edge_index.T.tolist()])
+        assert complex.plaquettes(links).tolist() == [expected]
+
+
 @pytest.mark.parametrize("make", [square_lattice, triangular_lattice])
 def test_links_join_sites_that_lie_side_by_side(make):
     complex = make(5, 4, False)
