@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgba
 from matplotlib.patches import Circle, Ellipse
 from scipy.spatial.transform import Rotation
 
 from pyg_symbreak.breaking import breaking_set
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.plot import plot_objects
+from pyg_symbreak.plot._canvas import PALETTE
 from pyg_symbreak.plot.objects import _summits
 
 FROM_ABOVE = (0.0, 0.0, 1.0)
@@ -45,7 +47,9 @@ def test_lobes_of_a_tensor_and_of_the_octupole():
 
 def test_what_is_drawn_of_each_kind():
     signs = plot_objects(breaking_set(PointGroup("Ci")))
-    assert sum(isinstance(a, Circle) for a in signs.get_children()) == 2
+    discs = {a.center[0]: a.get_facecolor() for a in signs.get_children() if isinstance(a, Circle)}
+    colors = {text.get_text(): discs[text.get_position()[0]] for text in signs.texts}
+    assert colors == {"+": to_rgba(PALETTE[0]), "−": to_rgba(PALETTE[1])}
     lobes = plot_objects(breaking_set(PointGroup("D2")))
     assert sum(isinstance(a, Ellipse) for a in lobes.get_children()) >= 8
     assert len(ends(plot_objects(breaking_set(PointGroup("C4"))))) == 6  # some of the circle

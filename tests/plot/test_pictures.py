@@ -88,6 +88,7 @@ def test_domains():
     found = {"six": torch.cat([torch.eye(3), -torch.eye(3)]), "one": [[0, 0, 5.0]]}
     axes = plot_domains(found, {"six": 3 * torch.eye(3)}, direction=(0, 0, 1))
     assert np.allclose([arrow.xy for arrow in axes.texts][:3], np.eye(3)[:, :2])
+    assert axes.get_xlim() == axes.get_ylim() == (-axes.get_xlim()[1], axes.get_xlim()[1])
     assert [text.get_text() for text in axes.get_legend().texts] == ["six: 6", "one: 1"]
     assert np.allclose(axes.collections[0].get_offsets(), np.eye(3)[:, :2])
     with pytest.raises(ValueError, match="'a' is zero"):
