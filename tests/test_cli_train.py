@@ -46,6 +46,10 @@ def test_train_and_resume(config, tmp_path):
     assert json.loads((out / "metrics.json").read_text())["runs"][0]["steps"] == 125
     assert "prism" in again.stdout
     assert "metrics" in again.stdout.lower()
+    assert "Near the bound" not in again.stdout
+    config.write_text(CONFIG.replace("120", "1"))
+    short = call(config, "--out", tmp_path / "short")
+    assert "Near the bound of a network without object: prism." in short.stdout
 
 
 def test_what_is_wrong_is_named(config, tmp_path):

@@ -42,7 +42,7 @@ app = typer.Typer(
 
 @app.command()
 def inspect(
-    file: Annotated[Path, typer.Argument(help="Structure, in any format that ASE reads.")],
+    file: Annotated[Path, typer.Argument(help="Structure, in any format that ASE reads; of several frames the last.")],
     symprec: Symprec = "1e-3",
     features: Features = None,
     supercell: Supercell = (1, 1, 1),
@@ -93,14 +93,18 @@ def diagnose(
 
 @app.command()
 def relax(
-    file: Annotated[Path, typer.Argument(help="Symmetric structure, in any format that ASE reads.")],
+    file: Annotated[
+        Path, typer.Argument(help="Symmetric structure, in any format that ASE reads; of several frames the last.")
+    ],
     calculator: Annotated[str, typer.Option(help=CALCULATORS)] = "emt",
     parameters: Parameters = "{}",
     along: Annotated[
         Literal["unstable", "all"],
         typer.Option(help="Leave along unstable modes, or first along every isotropy subgroup of every irrep."),
     ] = "unstable",
-    amplitude: Annotated[float, typer.Option(help="Displacement, as a fraction of the shortest distance.")] = 0.1,
+    amplitude: Annotated[
+        float, typer.Option(help="Largest displacement of an atom, as a fraction of the shortest distance.")
+    ] = 0.1,
     generations: Annotated[int, typer.Option(help="How often to go on from what was found.")] = 5,
     combine: Annotated[int, typer.Option(min=1, help="Start along up to so many unstable irreps at once.")] = 1,
     max_calls: Annotated[int, typer.Option(min=1, help="Stop after so many force calls, and say so.")] = 1000,
@@ -144,14 +148,18 @@ def relax(
 
 @app.command()
 def distortions(
-    file: Annotated[Path, typer.Argument(help="Symmetric structure, in any format that ASE reads.")],
+    file: Annotated[
+        Path, typer.Argument(help="Symmetric structure, in any format that ASE reads; of several frames the last.")
+    ],
     supercell: Supercell = (1, 1, 1),
     combine: Annotated[int, typer.Option(min=1, help="Up to so many irreps in one distortion.")] = 1,
     irrep: Annotated[list[str] | None, typer.Option(help="Of these irreps alone, such as 'M(2)'; repeat it.")] = None,
     tilts: Annotated[bool, typer.Option("--tilts", help="The 15 tilt systems of a perovskite instead.")] = False,
     strain: Annotated[bool, typer.Option("--strain", help="Strains of the cell too.")] = False,
     copies: Annotated[int, typer.Option(min=1, help="At most so many copies of an irrep, softest first.")] = 1,
-    amplitude: Annotated[float, typer.Option(help="Of the starts, as a fraction of the shortest distance.")] = 0.1,
+    amplitude: Annotated[
+        float, typer.Option(help="Largest displacement of an atom in a start, as a fraction of the shortest distance.")
+    ] = 0.1,
     calculator: Annotated[str | None, typer.Option(help=f"Relax inside each symmetry: {CALCULATORS}")] = None,
     parameters: Parameters = "{}",
     cell: Cell = "symmetric",
@@ -240,7 +248,12 @@ def report(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Argument(help="YAML file: dataset, strategy, steps, seeds and more.")],
+    config: Annotated[
+        Path,
+        typer.Argument(
+            help="YAML file: dataset, strategy, steps, seeds and more; help(pyg_symbreak.training.Config) says all."
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder of the run. Default: results/ and the file's name.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoints in the folder.")] = False,
     as_json: Json = False,

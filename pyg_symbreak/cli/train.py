@@ -24,4 +24,10 @@ def show(report: dict[str, Any], folder: Path) -> None:
                 cells = [str(row[key]) for key in ("group", "keep", "targets", "answers")]
                 table.add_row(row["name"], part, *cells, f"{row['error']:.2g}", f"{row['curie']:.2g}")
         console.print(table, highlight=False)
+        stuck = [row["name"] for row in run["training"] if row["targets"] > 1 and row["error"] > 0.5 * row["curie"] > 0]
+        if stuck:
+            console.print(
+                f"Near the bound of a network without object: {', '.join(stuck)}. More steps are needed, or another lr.",
+                highlight=False,
+            )
     console.print(f"Metrics, curves and checkpoints are in {folder}", highlight=False)

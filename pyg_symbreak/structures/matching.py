@@ -109,10 +109,11 @@ def match_atoms(parent: Data | Atoms, distorted: Data | Atoms, max_strain: float
     """
     a, b = check_structure(parent), check_structure(distorted)
     if sorted(a.numbers) != sorted(b.numbers):
+        alike = bool(a.pbc.all() and b.pbc.all()) and a.symbols.formula.reduce()[0] == b.symbols.formula.reduce()[0]
         raise ValueError(
             f"the parent is {a.symbols.formula:metal}, the distorted structure {b.symbols.formula:metal}: "
-            "both need the same atoms; bring them to the same cell first, "
-            "pyg_symbreak.relation.relate_structures does it"
+            "both need the same atoms"
+            + ("; bring them to the same cell first, pyg_symbreak.relation.relate_structures does it" if alike else "")
         )
     if a.pbc.any() != a.pbc.all() or (a.pbc != b.pbc).any():
         raise ValueError(
