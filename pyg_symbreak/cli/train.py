@@ -27,7 +27,7 @@ def show(report: dict[str, Any], folder: Path) -> None:
         stuck = [row["name"] for row in run["training"] if row["targets"] > 1 and row["error"] > 0.5 * row["curie"] > 0]
         if stuck:
             console.print(
-                f"Near the bound of a network without object: {', '.join(stuck)}. More steps are needed, or another lr.",
+                f"Near the bound of a network without object: {', '.join(stuck)}. They need more steps, or another lr.",
                 highlight=False,
             )
     console.print(f"Metrics, curves and checkpoints are in {folder}", highlight=False)
