@@ -21,7 +21,7 @@ from ase import Atoms
 from ase.io import write
 
 from pyg_symbreak.cli.calculators import made_calculator
-from pyg_symbreak.distort import RelaxedDistortion, Stationary, relax, relax_within, tilt_systems
+from pyg_symbreak.distort import RelaxedDistortion, Stationary, curvatures, relax, relax_within, tilt_systems
 from pyg_symbreak.plot import plot_structure
 
 EDGES = {"SrTiO3": 3.91, "CaTiO3": 3.84}  # Å, to begin with
@@ -35,11 +35,11 @@ def cubic(formula: str, edge: float) -> Atoms:
     return Atoms(formula, scaled_positions=places, cell=[edge] * 3, pbc=True)
 
 
-def curvatures(atoms: Atoms, calculator: Any) -> Stationary:
+def cubic_phase(atoms: Atoms, calculator: Any) -> Stationary:
     """The cubic phase at its own edge, with the curvature in each irrep of a cell of 40 atoms."""
     relaxed = relax(atoms, calculator, generations=0, cell="symmetric").found[0].atoms
     with console.status("curvatures") as status:
-        return relax(relaxed.repeat(2), calculator, generations=0, progress=status.update).found[0]
+        return curvatures(relaxed.repeat(2), calculator, progress=status.update)
 
 
 def tilted(parent: Atoms, calculator: Any) -> list[RelaxedDistortion]:
@@ -102,7 +102,7 @@ def main(
     rows, unstable = [], {}
     for line, (formula, edge) in zip(panels, EDGES.items(), strict=True):
         parent = cubic(formula, edge)
-        found = curvatures(parent, potential)
+        found = cubic_phase(parent, potential)
         unstable[formula] = {name: c for name, c in found.curvatures or [] if c < -found.uncertainty}
         ends = tilted(found.primitive, potential)
         own = rows_of(formula, ends)

@@ -12,7 +12,7 @@ Bifurcation Theory II*, Springer 1988).
 from pyg_symbreak.distort.displacements import irrep_amplitudes
 from pyg_symbreak.distort.distortions import Distortion, distortions
 from pyg_symbreak.distort.equivalence import same_structure
-from pyg_symbreak.distort.relax import relax
+from pyg_symbreak.distort.relax import curvatures, relax
 from pyg_symbreak.distort.relaxation import FLAT, Descent, Relaxation, Stationary
 from pyg_symbreak.distort.tilt_systems import TILT_SYSTEMS, glazer, tilt_systems
 from pyg_symbreak.distort.within import RelaxedDistortion, relax_within
@@ -25,6 +25,7 @@ __all__ = [
     "Relaxation",
     "RelaxedDistortion",
     "Stationary",
+    "curvatures",
     "distortions",
     "glazer",
     "irrep_amplitudes",

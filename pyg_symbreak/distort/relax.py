@@ -81,8 +81,7 @@ def relax(
     amplitude : float
         Largest displacement of an atom in a start, as a fraction of the nearest-neighbour distance.
     generations : int
-        How often to go on from what was found; 1 stops at what is found from the symmetric structure, 0 computes its
-        curvatures and follows none.
+        How often to go on from what was found; 1 stops at what is found from the symmetric structure.
     combine : int
         Start along up to so many unstable irreps at once: the lowest minimum of CaTiO3 takes one at M and one at R.
         Their softest copies, in the directions with least parameters.
@@ -147,6 +146,51 @@ def relax(
     return search.run(x, along, generations, symprec)
 
 
+def curvatures(
+    x: Data | Atoms,
+    calculator: Calculator,
+    *,
+    cell: Cell = "fixed",
+    optimizer: Any = BFGS,
+    fmax: float = 0.01,
+    steps: int = 500,
+    symprec: float | Literal["auto"] = 1e-3,
+    features: Features = (),
+    progress: Callable[[str], None] = lambda message: None,
+) -> Stationary:
+    """Relax a structure with all its symmetry, and compute the curvature of the energy in each irrep that breaks it.
+
+    What :func:`relax` does first, without following any distortion: which irreps are unstable. Of a crystal those of
+    waves that fit the cell: Γ, M, X and R of a perovskite take 40 atoms.
+
+    Parameters
+    ----------
+    x, calculator, cell, optimizer, fmax, steps, symprec, features, progress
+        As for :func:`relax`.
+
+    Returns
+    -------
+    Stationary
+        With ``curvatures``, eV/Å², and ``unstable``.
+
+    Raises
+    ------
+    ValueError, TypeError, RuntimeError
+        As :func:`relax`.
+
+    Examples
+    --------
+    >>> from ase import Atoms
+    >>> from ase.calculators.emt import EMT
+    >>> curvatures(Atoms("Cu3", [[0, 0, -2.3], [0, 0, 0], [0, 0, 2.3]]), EMT()).unstable
+    ['Pi_u']
+    """
+    search = Search(calculator, 0.1, optimizer, fmax, steps, cell, features, progress)
+    (found,) = search.run(x, (), 0, symprec).found
+    search.unstable(search.space(found.atoms, relaxed_tolerance(found.atoms)), 0)
+    return found
+
+
 Ways = list[tuple[float | None, Distortion]]
 """Distortions to follow, with the curvature along them, eV/Å²."""
 
@@ -199,8 +243,6 @@ class Search:
         self._number(end, np.inf)
         queue = [0]
         try:
-            if generations == 0:
-                self._leave(0, "unstable", follow=False)
             for generation in range(generations):
                 ways = along if generation == 0 else "unstable"
                 queue = [new for number in queue for new in self._leave(number, ways)]
@@ -220,17 +262,17 @@ class Search:
         known = f", the lowest {lowest.symbol} at {lowest.energy:.4f} eV" if lowest else ""
         self.progress(f"{self.calculator.calls} force calls, {len(self.result.found)} structures{known}; {doing}")
 
-    def _leave(self, number: int, along, follow: bool = True) -> list[int]:
+    def _leave(self, number: int, along) -> list[int]:
         """Relax from a stationary structure; the numbers of what is new and lower."""
         parent = self.result.found[number]
         space = self.space(parent.atoms, relaxed_tolerance(parent.atoms))
         ways: Ways
         if isinstance(along, str):
-            ways = self._unstable(space, parent, min(self._reach(parent.atoms), self.distances[number]))
+            ways = self.unstable(space, number)
         else:  # the operations may have been listed in another order
             ways = [(None, replace(way, operations=space.stabilizer(_rows(space, way)))) for way in along]
         lower = []
-        for curvature, way in ways if follow else ():
+        for curvature, way in ways:
             fmax = self.fmax
             if curvature is not None:  # on a flat saddle the forces on the start may be below fmax
                 fmax = min(fmax, abs(curvature) * self._reach(space.atoms) / 2)
@@ -251,9 +293,10 @@ class Search:
         """Length of a start, Å."""
         return self.amplitude * nearest_neighbor_distance(atoms)
 
-    def _unstable(self, space: Displacements, parent: Stationary, radius: float) -> Ways:
+    def unstable(self, space: Displacements, number: int) -> Ways:
         """Distortions along which the energy falls, steepest first, with the curvature."""
-        before = self.calculator.calls
+        parent, before = self.result.found[number], self.calculator.calls
+        radius = min(self._reach(parent.atoms), self.distances[number])
         try:
             modes = self._all_curvatures(space, parent, radius)
         finally:

@@ -7,7 +7,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
-from pyg_symbreak.distort import Relaxation, distortions, relax
+from pyg_symbreak.distort import Relaxation, curvatures, distortions, relax
 from pyg_symbreak.plot import plot_relaxation
 
 
@@ -52,9 +52,9 @@ def test_too_few_calls_for_the_first_relaxation():
         relax(octahedron(), LennardJones(), max_calls=5)
 
 
-def test_without_generations_the_curvatures_alone_are_told():
+def test_curvatures_are_those_that_relax_begins_with():
     line = Atoms("Cu3", [[0, 0, -2.3], [0, 0, 0], [0, 0, 2.3]])
-    (alone,), first = relax(line, EMT(), generations=0).found, relax(line, EMT(), generations=1).found[0]
+    alone, first = curvatures(line, EMT()), relax(line, EMT(), generations=1).found[0]
     assert alone.curvatures == first.curvatures
     assert alone.unstable == ["Pi_u"]
 

@@ -12,7 +12,7 @@ LJ = {"sigma": 1.8, "rc": 5.0, "smooth": True}
 
 def test_curvatures_are_eigenvalues_of_force_constants(example):
     """Of the 120 eigenvalues of the force constants of 40 atoms those of each irrep are as many as its dimension."""
-    found = example.curvatures(example.cubic("SrTiO3", 4.0), LennardJones(**LJ))
+    found = example.cubic_phase(example.cubic("SrTiO3", 4.0), LennardJones(**LJ))
     atoms, step, rows = found.atoms.copy(), 1e-3, []
     atoms.calc = LennardJones(**LJ)
     for atom in range(5):  # the others are images by translations
