@@ -11,7 +11,7 @@ from orbit_reference import permutations, point_group, random_rotation, symmetri
 
 from pyg_symbreak.ops import REDUCTIONS, Orbits, orbit_broadcast, orbit_project, orbit_reduce
 
-SIZES = torch.tensor([5, 0, 1, 2, 40, 0, 3, 1])
+SIZES = torch.tensor([5, 0, 1, 40, 3])
 DTYPES = {torch.float64: 1e-13, torch.float32: 1e-5, torch.bfloat16: 3e-2}
 
 
@@ -92,7 +92,7 @@ def symmetric_batch():
     ("irreps", "dtype"),
     [
         *(("1o", dtype) for dtype in DTYPES),
-        ("3x0e+40x1o+2x2e+2x1o+1x3o+1x4e", torch.float64),
+        ("3x0e+40x1o+2x2e+2x1o+1x3o", torch.float64),
         ("3x0e+2x2e+1x4e", torch.bfloat16),
         ("0x1o+0o", torch.float32),
     ],
