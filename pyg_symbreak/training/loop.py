@@ -71,7 +71,7 @@ def fit(
         value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
 
-    for step in track(range(steps), progress or "", disable=progress is None, transient=True):
+    for step in range(steps) if progress is None else track(range(steps), progress, transient=True):
         losses.append(float(optimizer.step(lambda step=step: closure(step))))  # type: ignore[misc, arg-type]
         if scheduler is not None:
             scheduler.step()
