@@ -151,8 +151,8 @@ def require_right(found: Symmetry, x, symprec: float, rng) -> None:
         assert {tuple(p) for p in permutations[g][permutations].tolist()} == listed
 
 
-@pytest.mark.parametrize("part", range(10))
-def test_five_thousand_inputs(part):
+@pytest.mark.parametrize("part", range(6))
+def test_three_thousand_inputs(part):
     answers = refusals = 0
     for number in range(500):
         rng = np.random.default_rng([part, number])

@@ -44,7 +44,7 @@ def test_paper_pair(example):
 
 
 def test_all_domains_of_the_phases(example, tmp_path):
-    example.main(out=tmp_path, steps=250, seed=0)
+    example.main(out=tmp_path, steps=200, seed=0)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert [row["domains"] for row in metrics["phases"]] == [6, 12, 8]
     assert [row["space groups"] for row in metrics["phases"]] == [[99], [38], [160]]
