@@ -50,6 +50,8 @@ def test_train_and_resume(config, tmp_path):
     config.write_text(CONFIG.replace("120", "1"))
     short = call(config, "--out", tmp_path / "short")
     assert "Near the bound of a network without object: prism." in short.stdout
+    config.write_text(CONFIG.replace("120", "1").replace("keep: nothing", "strategy: none"))
+    assert "Near the bound" not in call(config, "--out", tmp_path / "none").stdout  # where it must be
 
 
 def test_what_is_wrong_is_named(config, tmp_path):

@@ -14,7 +14,7 @@ from pyg_symbreak.detect import Symmetry, detect_symmetry
 from pyg_symbreak.diagnosis import Diagnosis, diagnose
 from pyg_symbreak.distort import irrep_amplitudes
 from pyg_symbreak.relation import relate_structures
-from pyg_symbreak.structures import MAX_STRAIN
+from pyg_symbreak.structures import polar
 
 __all__ = ["report", "show"]
 
@@ -44,9 +44,11 @@ def report(parent: Atoms, child: Atoms, symprec: float | Literal["auto"]) -> dic
 
 def _in_one_setting(parent: Atoms, child: Atoms) -> bool:
     """Whether both hold the same number of atoms in cells whose vectors follow each other."""
-    gradient = np.linalg.solve(parent.cell.array, child.cell.array)
-    stretches = np.linalg.svd(gradient, compute_uv=False)
-    return len(parent) == len(child) and np.linalg.det(gradient) > 0 and np.abs(stretches - 1).max() <= MAX_STRAIN
+    try:
+        polar(parent.cell.array, child.cell.array)
+    except ValueError:
+        return False
+    return len(parent) == len(child)
 
 
 def _tidy(vectors: np.ndarray) -> list[list[float]]:

@@ -25,7 +25,7 @@ def show(report: dict[str, Any], folder: Path) -> None:
                 table.add_row(row["name"], part, *cells, f"{row['error']:.2g}", f"{row['curie']:.2g}")
         console.print(table, highlight=False)
         stuck = [row["name"] for row in run["training"] if row["targets"] > 1 and row["error"] > 0.5 * row["curie"] > 0]
-        if stuck:
+        if stuck and report["config"]["strategy"] != "none":
             console.print(
                 f"Near the bound of a network without object: {', '.join(stuck)}. They need more steps, or another lr.",
                 highlight=False,
