@@ -131,7 +131,7 @@ def test_the_bound_is_below_the_evidence_and_tells_the_same(odd, sign):
 def test_inducing_points_are_where_the_data_are():
     """Thirty places told five times each: as many inducing points as places bring the bound to the evidence."""
     places = normal(30, 3)
-    x = places.repeat(5, 1) + 1e-3 * normal(150, 3, seed=1)
+    x = places.repeat_interleave(5, 0) + 1e-3 * normal(150, 3, seed=1)
     y = (2 * x[:, 2]).sin() + 0.3 * x[:, 0] + 0.1 * normal(150, seed=2)
     mirror = PointGroup("Cs")
     exact, bound = log_evidence(mirror, x, y), log_evidence(mirror, x, y, tolerance=np.inf)  # never more than 32
