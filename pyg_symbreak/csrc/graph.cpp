@@ -21,9 +21,27 @@ template <class T>
 std::vector<int> ranks(const std::vector<T>& keys) {
     std::vector<int> order(keys.size()), out(keys.size());
     std::iota(order.begin(), order.end(), 0);
-    std::sort(order.begin(), order.end(), [&](int a, int b) { return keys[a] < keys[b]; });
+    if (!std::is_sorted(keys.begin(), keys.end()))
+        std::sort(order.begin(), order.end(), [&](int a, int b) { return keys[a] < keys[b]; });
     for (size_t k = 1; k < order.size(); k++)
         out[order[k]] = out[order[k - 1]] + (keys[order[k]] != keys[order[k - 1]]);
+    return out;
+}
+
+std::vector<size_t> counted(size_t size) {
+    std::vector<size_t> out(size);
+    std::iota(out.begin(), out.end(), size_t(0));
+    return out;
+}
+
+// Things in the order of their numbers, those of one number as they were.
+std::vector<size_t> by_number(const int64_t* number, size_t most, std::vector<size_t> things) {
+    const auto is_less = [&](size_t a, size_t b) { return number[a] < number[b]; };
+    if (std::is_sorted(things.begin(), things.end(), is_less)) return things;
+    std::vector<size_t> next(most + 1, 0), out(things.size());
+    for (const size_t thing : things) next[size_t(number[thing]) + 1]++;
+    std::partial_sum(next.begin(), next.end(), next.begin());
+    for (const size_t thing : things) out[next[size_t(number[thing])]++] = thing;
     return out;
 }
 
@@ -92,11 +110,12 @@ private:
     void take_off_leaves(Graph& graph, std::vector<int>& names) {
         const int size = int(graph.size());
         std::vector<int> degree(graph.size()), leaves;
-        std::vector<bool> is_left(graph.size(), true);
-        std::vector<std::vector<Child>> children(graph.size());
         for (int v = 0; v < size; v++) degree[v] = int(graph.begin[v + 1] - graph.begin[v]);
         for (int v = 0; v < size; v++)
             if (degree[v] == 1) leaves.push_back(v);
+        if (leaves.empty()) return;
+        std::vector<bool> is_left(graph.size(), true);
+        std::vector<std::vector<Child>> children(graph.size());
         int types = 0;
         while (true) {
             std::vector<Graph::Arc> to_parent(leaves.size());
@@ -158,6 +177,7 @@ private:
             int node;
         };
         std::vector<Candidate> candidates;
+        candidates.reserve(2 * graph.size());
         for (int v = 0; v < int(graph.size()); v++) {
             uint64_t hash = 0;
             for (size_t a = graph.begin[v]; a < graph.begin[v + 1]; a++) hash += mixed(graph.arcs[a].kind, graph.arcs[a].head);
@@ -173,7 +193,6 @@ private:
             return type(a) != type(b) ? type(a) < type(b) : a.node < b.node;
         });
         std::vector<Key> keys;
-        for (const int color : graph.colors) keys.push_back({color});
         std::vector<bool> is_left(graph.size(), true);
         for (auto first = candidates.begin(), last = first; first != candidates.end(); first = last) {
             std::vector<std::vector<int>> rows;
@@ -186,8 +205,11 @@ private:
             }
             if (rows.empty()) continue;
             group.add_symmetric(rows);
+            if (keys.empty())
+                for (const int color : graph.colors) keys.push_back({color});
             keys[first->node].insert(keys[first->node].end(), {first->between, int(rows.size())});
         }
+        if (keys.empty()) return;
         std::vector<int> left;
         std::vector<Key> left_keys;
         for (int v = 0; v < int(graph.size()); v++)
@@ -210,14 +232,22 @@ private:
 
     // The block of a node: itself, and then those of the nodes it holds.
     std::vector<int> block(int name) const {
-        std::vector<int> out, stack{name};
+        std::vector<int> out;
+        put_block(name, out);
+        return out;
+    }
+
+    template <class T>
+    void put_block(int name, std::vector<T>& out) const {
+        out.push_back(name);
+        if (held[name].empty()) return;
+        std::vector<int> stack(held[name].rbegin(), held[name].rend());
         while (!stack.empty()) {
             const int v = stack.back();
             stack.pop_back();
             out.push_back(v);
             stack.insert(stack.end(), held[v].rbegin(), held[v].rend());
         }
-        return out;
     }
 
     void restrict_to(Graph& graph, std::vector<int>& names, const std::vector<int>& nodes, const std::vector<Key>& keys) {
@@ -339,30 +369,31 @@ private:
 
     std::vector<int> searched(const Graph& graph, const std::vector<int>& names, bool ordered) {
         const Searched found = search(graph, ordered, budget);
-        std::vector<std::vector<int>> blocks;
-        for (const int name : names) blocks.push_back(block(name));
         auto& program = group.program;
+        size_t length = program.size();
+        for (const Transversal& t : found.transversals) {
+            length += 3 + 2 * t.via.size();
+            for (const Permutation& p : t.permutations) length += 1 + 2 * p.from.size();
+        }
+        program.reserve(length);
         for (const Transversal& t : found.transversals) {
             group.base.push_back(names[t.base]);
             group.radices.push_back(int64_t(t.via.size()));
             group.generators += int64_t(t.permutations.size());
             program.insert(program.end(), {1, int64_t(t.permutations.size())});
             for (const Permutation& p : t.permutations) {
-                std::vector<int64_t> moved, images;
-                for (size_t k = 0; k < p.from.size(); k++) {
-                    moved.insert(moved.end(), blocks[p.from[k]].begin(), blocks[p.from[k]].end());
-                    images.insert(images.end(), blocks[p.to[k]].begin(), blocks[p.to[k]].end());
-                }
-                program.push_back(int64_t(moved.size()));
-                program.insert(program.end(), moved.begin(), moved.end());
-                program.insert(program.end(), images.begin(), images.end());
+                const size_t count = program.size();
+                program.push_back(0);
+                for (const int v : p.from) put_block(names[v], program);
+                program[count] = int64_t(program.size() - count - 1);
+                for (const int v : p.to) put_block(names[v], program);
             }
             program.push_back(int64_t(t.via.size()));
             program.insert(program.end(), t.via.begin(), t.via.end());
             program.insert(program.end(), t.parent.begin(), t.parent.end());
         }
         std::vector<int> out;
-        for (const int v : found.order) out.insert(out.end(), blocks[v].begin(), blocks[v].end());
+        for (const int v : found.order) put_block(names[v], out);
         return out;
     }
 
@@ -441,59 +472,73 @@ std::vector<int64_t> orbits_of(const Group& group, size_t size) {
 }  // namespace
 
 Graph::Graph(const int64_t* colors, size_t size, const int64_t* edges, const int64_t* labels, size_t edge_count) {
-    struct Edge {
-        uint64_t ends;  // source · size + target
-        int64_t label;
-        bool operator<(const Edge& other) const { return ends != other.ends ? ends < other.ends : label < other.label; }
+    const int64_t *sources = edges, *targets = edges + edge_count;
+    const std::vector<size_t> order = by_number(sources, size, by_number(targets, size, counted(edge_count)));
+    struct End {
+        int source, target;
+        bool operator==(const End& other) const { return source == other.source && target == other.target; }
     };
-    std::vector<Edge> sorted_edges;
-    for (size_t e = 0; e < edge_count; e++)
-        sorted_edges.push_back({uint64_t(edges[e]) * size + uint64_t(edges[e + edge_count]), labels[e]});
-    std::sort(sorted_edges.begin(), sorted_edges.end());
-    std::vector<uint64_t> ends;                 // of parallel arcs
-    std::vector<std::vector<int64_t>> bundles;  // their labels, where there is more than one kind of them
-    const auto is_plain = [&](const Edge& e) { return e.label == labels[0]; };
-    const auto is_parallel = [](const Edge& a, const Edge& b) { return a.ends == b.ends; };
-    const bool are_alike = std::all_of(sorted_edges.begin(), sorted_edges.end(), is_plain) &&
-                           std::adjacent_find(sorted_edges.begin(), sorted_edges.end(), is_parallel) == sorted_edges.end();
-    for (const Edge& e : sorted_edges) {
-        if (ends.empty() || ends.back() != e.ends) {
-            ends.push_back(e.ends);
-            if (!are_alike) bundles.emplace_back();
+    std::vector<End> ends;                      // of parallel arcs, by source and target
+    std::vector<std::vector<int64_t>> bundles;  // their labels, where not all arcs are alike and single
+    ends.reserve(edge_count);
+    for (const size_t e : order)
+        if (const End end{int(sources[e]), int(targets[e])}; ends.empty() || !(ends.back() == end)) ends.push_back(end);
+    const auto is_plain = [&](int64_t label) { return label == labels[0]; };
+    if (ends.size() < edge_count || !std::all_of(labels, labels + edge_count, is_plain)) {
+        bundles.resize(ends.size());
+        size_t k = 0;
+        for (const size_t e : order) {
+            if (!(ends[k] == End{int(sources[e]), int(targets[e])})) k++;
+            bundles[k].push_back(labels[e]);
         }
-        if (!are_alike) bundles.back().push_back(e.label);
+        for (auto& bundle : bundles) std::sort(bundle.begin(), bundle.end());
     }
-    const std::vector<int> numbers = are_alike ? std::vector<int>(ends.size()) : ranks(bundles);
-    std::vector<Key> loops(size);
-    std::vector<std::array<int, 4>> pairs;  // labels there and back, -1 if there is no arc, and the nodes
+    const std::vector<int> numbers = bundles.empty() ? std::vector<int>(ends.size()) : ranks(bundles);
+
+    // Sources grow, and so do the targets of each row in which an arc back is looked for.
+    std::vector<size_t> at(size + 1, 0);
+    for (const End& end : ends) at[size_t(end.source) + 1]++;
+    std::partial_sum(at.begin(), at.end(), at.begin());
+    const std::vector<size_t> stop(at.begin() + 1, at.end());
+    struct Pair {
+        int there, back, source, target;  // labels there and back, -1 if there is no arc, and the nodes
+        std::pair<int, int> type() const { return {there, back}; }
+        bool operator<(const Pair& other) const {
+            return std::tie(there, back, source, target) < std::tie(other.there, other.back, other.source, other.target);
+        }
+    };
+    std::vector<Pair> pairs;
+    pairs.reserve(ends.size());
+    std::vector<std::pair<int64_t, int>> nodes;  // colour and kind of the loop, -1 if there is none
+    nodes.reserve(size);
+    for (size_t v = 0; v < size; v++) nodes.emplace_back(colors[v], -1);
     for (size_t k = 0; k < ends.size(); k++) {
-        const uint64_t u = ends[k] / size, v = ends[k] % size;
-        const auto back = std::lower_bound(ends.begin(), ends.end(), v * size + u);
-        const bool is_there = back != ends.end() && *back == v * size + u;
+        const auto [u, v] = ends[k];
         if (u == v) {
-            loops[u] = {numbers[k]};
+            nodes[size_t(u)].second = numbers[k];
             continue;
         }
-        pairs.push_back({numbers[k], is_there ? numbers[size_t(back - ends.begin())] : -1, int(u), int(v)});
-        if (!is_there) pairs.push_back({-1, numbers[k], int(v), int(u)});
+        size_t& back = at[size_t(v)];
+        while (back < stop[size_t(v)] && ends[back].target < u) back++;
+        const bool is_there = back < stop[size_t(v)] && ends[back].target == u;
+        pairs.push_back({numbers[k], is_there ? numbers[back] : -1, u, v});
+        if (!is_there) pairs.push_back({-1, numbers[k], v, u});
     }
     if (!std::is_sorted(pairs.begin(), pairs.end())) std::sort(pairs.begin(), pairs.end());
-    std::map<std::pair<int, int>, int> kinds;
-    for (const auto& [there, back, u, v] : pairs) kinds.try_emplace({there, back}, int(kinds.size()));
-    for (const auto& [labels, kind] : kinds) reverse.push_back(kinds.at({labels.second, labels.first}));
 
     begin.assign(size + 1, 0);
-    for (const auto& pair : pairs) begin[size_t(pair[2]) + 1]++;
+    for (const Pair& pair : pairs) begin[size_t(pair.source) + 1]++;
     std::partial_sum(begin.begin(), begin.end(), begin.begin());
     std::vector<size_t> next(begin.begin(), begin.end() - 1);
+    std::vector<std::pair<int, int>> kinds;
     arcs.resize(pairs.size());
-    for (const auto& [there, back, u, v] : pairs) arcs[next[size_t(u)]++] = {kinds.at({there, back}), v};
-
-    std::vector<int64_t> sorted(colors, colors + size);
-    std::sort(sorted.begin(), sorted.end());
-    for (size_t v = 0; v < size; v++)
-        loops[v].insert(loops[v].begin(), int(std::lower_bound(sorted.begin(), sorted.end(), colors[v]) - sorted.begin()));
-    this->colors = ranks(loops);
+    for (const Pair& pair : pairs) {
+        if (kinds.empty() || kinds.back() != pair.type()) kinds.push_back(pair.type());
+        arcs[next[size_t(pair.source)]++] = {int(kinds.size()) - 1, pair.target};
+    }
+    for (const auto& [there, back] : kinds)
+        reverse.push_back(int(std::lower_bound(kinds.begin(), kinds.end(), std::pair{back, there}) - kinds.begin()));
+    this->colors = ranks(nodes);
 }
 
 void Group::add_symmetric(const std::vector<std::vector<int>>& rows) {

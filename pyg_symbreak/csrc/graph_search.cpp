@@ -23,8 +23,10 @@ struct Partition {
 
     explicit Partition(const std::vector<int>& colors)
         : nodes(colors.size()), place(colors.size()), cell(colors.size()), end(colors.size()) {
+        cuts.reserve(colors.size());
         std::iota(nodes.begin(), nodes.end(), 0);
-        std::stable_sort(nodes.begin(), nodes.end(), [&](int a, int b) { return colors[a] < colors[b]; });
+        if (!std::is_sorted(colors.begin(), colors.end()))
+            std::stable_sort(nodes.begin(), nodes.end(), [&](int a, int b) { return colors[a] < colors[b]; });
         for (int start = 0, stop = 0; start < size(); start = stop) {
             while (stop < size() && colors[nodes[stop]] == colors[nodes[start]]) stop++;
             for (int k = start; k < stop; k++) place[nodes[k]] = k, cell[nodes[k]] = start;
@@ -70,12 +72,6 @@ struct Partition {
         }
     }
 
-    std::vector<int> starts() const {
-        std::vector<int> out;
-        for (int start = 0; start < size(); start = end[start]) out.push_back(start);
-        return out;
-    }
-
 private:
     size_t cells = 0;
 };
@@ -105,14 +101,12 @@ public:
         : graph(graph), budget(budget), counts(graph.size(), 0), hits(graph.size(), 0), is_waiting(graph.size(), false),
           heads(graph.reverse.size()) {}
 
-    // Refine until equitable or all single, starting with some cells. False, and given up, where the trace is not
+    // Refine until equitable or all single, starting with the cells of the queue. False, and given up, where the trace is not
     // equal to another one if that is wanted. If at most that is wanted, a lesser trace takes its place. No trace is the
     // beginning of another one, since the nodes of a cell of the graph have as many arcs to each other cell.
-    bool refine(Partition& partition, const std::vector<int>& splitters, Trace& trace, Wanted wanted) {
+    bool refine(Partition& partition, Trace& trace, Wanted wanted) {
         this->wanted = wanted, this->trace = &trace, known = 0;
         if (wanted == Wanted::any) trace.clear();
-        queue = splitters;
-        for (const int start : queue) is_waiting[start] = true;
         bool as_wanted = true;
         size_t next = 0;
         while (next < queue.size() && !partition.is_discrete() && as_wanted) {
@@ -121,6 +115,7 @@ public:
             as_wanted = split_by(partition, splitter);
         }
         for (; next < queue.size(); next++) is_waiting[queue[next]] = false;
+        queue.clear();
         return as_wanted;
     }
 
@@ -128,7 +123,15 @@ public:
     bool is_new() const { return wanted == Wanted::any; }
 
     bool descend(Partition& partition, int v, Trace& trace, Wanted wanted) {
-        return refine(partition, {partition.individualize(v)}, trace, wanted);
+        enqueue(partition.individualize(v));
+        return refine(partition, trace, wanted);
+    }
+
+    // The coarsest equitable partition that is finer.
+    void refine_all(Partition& partition) {
+        Trace trace;
+        for (int start = 0; start < partition.size(); start = partition.end[start]) enqueue(start);
+        refine(partition, trace, Wanted::any);
     }
 
 private:
@@ -252,6 +255,8 @@ public:
         std::iota(step.begin(), step.end(), 0);
     }
 
+    size_t size() const { return image.size(); }
+
     // Put a permutation after those so far.
     void after(const Permutation& p) {
         for (size_t k = 0; k < p.from.size(); k++) {
@@ -267,6 +272,7 @@ public:
     Permutation take() {
         Permutation out;
         put_in_order(moved, is_listed);
+        out.from.reserve(moved.size()), out.to.reserve(moved.size());
         for (const int v : moved) {
             is_listed[v] = false;
             if (image[v] != v) out.from.push_back(v), out.to.push_back(image[v]);
@@ -284,12 +290,13 @@ private:
 // Products of few of the generators that reach all of an orbit of known length: each one that reaches a new node is
 // put before all those so far, and so about doubles what is reached (Babai's cubes, as in Seress, Permutation Group
 // Algorithms, 2003, section 4.4).
-Transversal transversal(int base, size_t orbit_length, const std::vector<const Permutation*>& generators, size_t size) {
-    Transversal out{base, {}, {0}, {0}};
-    std::vector<int> points{base};
-    std::vector<bool> is_reached(size, false);
+Transversal transversal(int base, size_t orbit_length, const std::vector<const Permutation*>& generators, Product& product) {
+    Transversal out{base, {}, {}, {}};
+    std::vector<int> points;
+    for (auto* of_points : {&points, &out.via, &out.parent}) of_points->reserve(orbit_length);
+    points.push_back(base), out.via.push_back(0), out.parent.push_back(0);
+    std::vector<bool> is_reached(product.size(), false);
     is_reached[base] = true;
-    Product product(size);
     for (size_t at = 0; points.size() < orbit_length; at++) {
         for (const Permutation* s : generators) {
             if (is_reached[(*s)(points[at])]) continue;
@@ -319,8 +326,6 @@ public:
           image(graph.size()), is_listed(graph.size(), false), at_place(graph.size(), -1), listed(graph.size(), 0),
           kind_to(graph.size(), -1) {
         std::iota(image.begin(), image.end(), 0);
-        Trace trace;
-        refiner.refine(first, first.starts(), trace, Wanted::any);
         while (!first.is_discrete()) {
             if (base.size() == longest_base)
                 throw std::runtime_error("more than " + std::to_string(longest_base) + " nodes had to be singled out: "
@@ -328,8 +333,8 @@ public:
             choices.push_back(next_choice(first, choices));
             base.push_back(first.nodes[choices.back().start]);
             marks.push_back(first.cuts.size());
-            refiner.descend(first, base.back(), trace, Wanted::any);
-            traces.push_back(trace);
+            refiner.descend(first, base.back(), scratch, Wanted::any);
+            traces.push_back(scratch);
         }
         budget.leaf(base.size());
         leaf = first.nodes;
@@ -339,6 +344,8 @@ public:
     std::vector<Transversal> run() {
         std::vector<Transversal> found;
         Sets orbits(graph.size());
+        Product product(graph.size());
+        std::vector<const Permutation*> generators;
         for (size_t level = base.size(); level-- > 0;) {
             other.restore(marks[level]);
             if (level + 1 < base.size()) first.restore(marks[level + 1]);
@@ -363,11 +370,11 @@ public:
             const int root = orbits.find(base[level]);
             const size_t length = std::count_if(cell.begin(), cell.end(), [&](int v) { return orbits.find(v) == root; });
             if (length == 1) continue;
-            std::vector<const Permutation*> generators;
+            generators.clear();
             for (const Permutation& p : here) generators.push_back(&p);
             for (size_t k = found.size(); k-- > 0;)
                 for (const Permutation& p : found[k].permutations) generators.push_back(&p);
-            found.push_back(transversal(base[level], length, generators, graph.size()));
+            found.push_back(transversal(base[level], length, generators, product));
         }
         std::reverse(found.begin(), found.end());
         return found;
@@ -392,8 +399,7 @@ private:
             budget.leaf(level);
             return false;
         }
-        Trace trace;
-        refiner.descend(first, base[level], trace, Wanted::any);
+        refiner.descend(first, base[level], scratch, Wanted::any);
         const std::vector<int> cell = other.members(choices[level].start);
         const bool met = std::any_of(cell.begin(), cell.end(), [&](int w) { return meets(level, w); });
         first.restore(marks[level]);
@@ -421,6 +427,7 @@ private:
         possible = possible && is_automorphism();
         if (possible) {
             automorphism = {moved, {}};
+            automorphism.to.reserve(moved.size());
             for (const int v : moved) automorphism.to.push_back(image[v]);
         }
         for (const int v : moved) image[v] = v;
@@ -464,6 +471,7 @@ private:
     std::vector<Choice> choices;
     std::vector<size_t> marks;  // number of cuts of the first way before each of its choices
     std::vector<Trace> traces;
+    Trace scratch;
     size_t from_first = 0, from_other = 0;  // number of cuts of both ways where they part
     Permutation automorphism;
     std::vector<int> image, moved;
@@ -481,8 +489,6 @@ public:
     }
 
     std::vector<int> run(const std::vector<const Permutation*>& generators) {
-        Trace trace;
-        refiner.refine(partition, partition.starts(), trace, Wanted::any);
         explore(0, generators);
         return best_order;
     }
@@ -631,8 +637,7 @@ int Permutation::operator()(int v) const {
 
 std::vector<int> equitable_cells(const Graph& graph, Budget& budget) {
     Partition partition(graph.colors);
-    Trace trace;
-    Refiner(graph, budget).refine(partition, partition.starts(), trace, Wanted::any);
+    Refiner(graph, budget).refine_all(partition);
     return partition.cell;
 }
 

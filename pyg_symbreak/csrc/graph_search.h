@@ -64,4 +64,5 @@ struct Searched {
     std::vector<int> order;                 // the nodes, in canonical order if it was asked for
 };
 
+// Of a graph whose colours are the cells of an equitable partition.
 Searched search(const Graph& graph, bool canonical, Budget& budget);

@@ -225,7 +225,8 @@ def read_graph(data: Data, features: Features) -> Graph:
         raise ValueError(f"the graph has no nodes: num_nodes is {count}")
     if count > MOST_NODES:
         raise ValueError(f"the graph has {count} nodes, as data.num_nodes or the largest number in edge_index says")
-    if edges.size and not 0 <= edges.min() <= edges.max() < count:
+    edges = np.ascontiguousarray(edges, dtype=np.int64)
+    if edges.size and edges.view(np.uint64).max() >= count:  # negative numbers are large ones there
         raise ValueError(
             f"data.edge_index holds {edges.min()} to {edges.max()}; the graph has nodes from 0 to {count - 1}"
         )
@@ -240,7 +241,7 @@ def read_graph(data: Data, features: Features) -> Graph:
     names = ["z", *at_nodes] if data.get("z") is not None else at_nodes
     colors = number_rows([feature(data, name, count) for name in names], count)
     labels = number_rows([feature(data, name, edges.shape[1]) for name in at_edges], edges.shape[1])
-    return colors, np.ascontiguousarray(edges, dtype=np.int64), labels
+    return colors, edges, labels
 
 
 def _automorphisms(graph: Graph) -> GraphSymmetry:

@@ -131,8 +131,7 @@ def array_of(value: object, name: str, shape: str) -> np.ndarray:
     """The numbers of a dense tensor; what is named is refused if it is something else."""
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
         raise ValueError(f"{name} {described(value)}; it must be a dense Tensor {shape}")
-    value = value.detach().cpu().resolve_conj()
-    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy(force=True)
 
 
 def _real_array(value: object, name: str, shape: str) -> np.ndarray:
@@ -144,9 +143,12 @@ def _real_array(value: object, name: str, shape: str) -> np.ndarray:
 
 def edge_index_of(data: Data) -> Tensor | None:
     """Edges [2, E] of a Data; where it has none those of ``adj_t``, which ``ToSparseTensor`` leaves."""
+    edge_index = data.get("edge_index")
+    if edge_index is not None:
+        return edge_index
     adjacency = data.get("adj_t")
-    if adjacency is None or data.get("edge_index") is not None:
-        return data.get("edge_index")
+    if adjacency is None:
+        return None
     if isinstance(adjacency, Tensor):
         target, source = to_edge_index(adjacency)[0]
     else:  # of torch_sparse
