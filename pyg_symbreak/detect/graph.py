@@ -54,7 +54,7 @@ class PermutationGroup:
     def order(self) -> int:
         """Number of elements, exact."""
         factors: list[int] = self._radices.tolist()
-        while len(factors) > 1:  # in pairs: the numbers multiplied are of like length
+        while len(factors) > 8:  # in pairs: the numbers multiplied are of like length
             factors = [math.prod(factors[k : k + 2]) for k in range(0, len(factors), 2)]
         return math.prod(factors)
 
