@@ -225,7 +225,7 @@ def diagnose(
         strain=strain,
         unit="Å" if isinstance(y, (Data, Atoms)) else None,
         tolerance=tolerance,
-        residual=_residual(symmetry, vectors),
+        residual=vector_residual(symmetry, vectors),
         strain_residual=None if strain is None else _strain_residual(symmetry, strain),
         lost_translations=lost,
         breaking=breaking,
@@ -374,7 +374,11 @@ def _smallest_set(
     return found, "Nothing has to be broken." if keep == symmetry.group else found.explanation
 
 
-def _residual(symmetry: Symmetry, vectors: Tensor) -> float:
+def vector_residual(symmetry: Symmetry, vectors: Tensor) -> float:
+    """Least sum of squared errors of an equivariant model that answers with a vector on each node, [N, 3].
+
+    :func:`~pyg_symbreak.losses.curie_residual`, of linear molecules and single atoms too.
+    """
     if symmetry.kernel is None:
         return float(curie_residual(vectors, symmetry.rotations, symmetry.permutations))
     if symmetry.kernel.dimension == 3:

@@ -111,36 +111,11 @@ class Ferroelectrics(ShippedDataset):
         return [_graph(record) for record in self._records if "problem" not in record]
 
     def split(self, by: str = "formula", held_out: float = 0.2, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Numbers of the graphs for training and of those held out, which share no value of an attribute.
+        """As for any data set of the package: ``by`` is ``"formula"``, ``"parent_number"`` or another attribute.
 
-        Parameters
-        ----------
-        by : "formula", "parent_number", or another attribute
-            What no held-out graph has in common with one for training; ``"polar_id"`` divides at random.
-        held_out : float
-            Share of the values that are held out.
-        seed : int
-
-        Returns
-        -------
-        tuple of long tensors
-
-        Raises
-        ------
-        ValueError
-            ``held_out`` is not between 0 and 1, or the graphs lack the attribute.
+        ``"polar_id"`` divides at random.
         """
-        if not 0 < held_out < 1:
-            raise ValueError(f"held_out must be between 0 and 1, got {held_out}")
-        graphs = [self.get(int(i)) for i in self.indices()]
-        if graphs and by not in graphs[0]:
-            raise ValueError(f"the graphs have no {by!r}: split by one of {', '.join(sorted(graphs[0].keys()))}")
-        values = [str(graph[by]) for graph in graphs]
-        names = sorted(set(values))
-        order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
-        out = {names[i] for i in order[: round(held_out * len(names))]}
-        held = torch.tensor([value in out for value in values])
-        return (~held).nonzero().flatten(), held.nonzero().flatten()
+        return super().split(by, held_out, seed)
 
 
 def _graph(record: dict[str, Any]) -> Data:

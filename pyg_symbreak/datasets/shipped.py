@@ -6,6 +6,8 @@ from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 
+import torch
+from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 
 __all__ = ["ShippedDataset", "require_unchanged"]
@@ -39,6 +41,39 @@ class ShippedDataset(InMemoryDataset):
     def graphs(self) -> list[Data]:
         """The graphs, as the files say."""
         raise NotImplementedError
+
+    def split(self, by: str = "name", held_out: float = 0.2, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Numbers of the graphs for training and of those held out, which share no value of an attribute.
+
+        Parameters
+        ----------
+        by : str
+            An attribute that no held-out graph has in common with one for training; one that all graphs differ in,
+            such as a name, divides at random.
+        held_out : float
+            Share of the values that are held out.
+        seed : int
+
+        Returns
+        -------
+        tuple of long tensors
+
+        Raises
+        ------
+        ValueError
+            ``held_out`` is not between 0 and 1, or the graphs lack the attribute.
+        """
+        if not 0 < held_out < 1:
+            raise ValueError(f"held_out must be between 0 and 1, got {held_out}")
+        graphs = [self.get(int(i)) for i in self.indices()]
+        if graphs and by not in graphs[0]:
+            raise ValueError(f"the graphs have no {by!r}: split by one of {', '.join(sorted(graphs[0].keys()))}")
+        values = [str(graph[by]) for graph in graphs]
+        names = sorted(set(values))
+        order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
+        out = {names[i] for i in order[: round(held_out * len(names))]}
+        held = torch.tensor([value in out for value in values])
+        return (~held).nonzero().flatten(), held.nonzero().flatten()
 
     @property
     def raw_dir(self) -> str:

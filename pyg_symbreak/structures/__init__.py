@@ -39,6 +39,7 @@ from .matching import (
     strain_to_irreps,
 )
 from .neighbors import neighbor_pairs
+from .rigid_motion import remove_rigid_motion
 from .sending import from_bytes, to_bytes
 from .tilts import GLAZER, Octahedra, Tilts, find_octahedra, parse_glazer
 
@@ -72,6 +73,7 @@ __all__ = [
     "polar",
     "read_structure",
     "refuse_coincidence",
+    "remove_rigid_motion",
     "require_own_object",
     "strain_to_irreps",
     "structure_arrays",

@@ -1,0 +1,295 @@
+"""Make saddles.xyz.gz, what :class:`pyg_symbreak.datasets.Saddles` reads: molecules at saddles, and what lies below.
+
+python datasets/saddles/make_saddles.py compute FOLDER --processes 2    a line in FOLDER/records.jsonl for each molecule
+python datasets/saddles/make_saddles.py write FOLDER                    saddles.xyz.gz and failures.csv beside this file
+
+Needs tblite (pip install tblite==0.8.0). A run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import signal
+import time
+from collections import Counter
+from importlib.metadata import version
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import covalent_radii
+from ase.io import write
+from frames import molecules
+from rich.progress import track
+from scipy.sparse.csgraph import connected_components
+from tblite.ase import TBLite
+
+from pyg_symbreak.breaking import largest_group
+from pyg_symbreak.detect import Symmetry, detect_symmetry, symmetrize
+from pyg_symbreak.diagnosis import kept_symmetry
+from pyg_symbreak.distort import relax, same_structure
+from pyg_symbreak.structures import remove_rigid_motion
+
+SYMPREC = 1e-3
+"""Å: of the molecules as they are assembled."""
+FMAX = 0.003
+"""eV/Å."""
+CALLS_PER_SECOND = 400
+"""Force calls that a molecule may take for each second of CPU time that it may take."""
+GENERATIONS = 6
+CLOSE = 0.65
+"""Atoms nearer than this share of the sum of their covalent radii are not a start."""
+BONDED = 1.3
+"""And nearer than this share of it are bonded."""
+TOLERANCE = 0.03
+"""Å, at most a tenth of the largest displacement: what an operation of K may change the displacements by."""
+LOWER = 2e-3
+"""eV: by how much a minimum is below the saddle at least."""
+SAME = 2e-3
+"""eV: molecules of the same shape whose energies differ by less are the same."""
+METHOD = {"method": "GFN2-xTB", "accuracy": 0.1, "max_iterations": 120, "verbosity": 0}
+
+
+def bonds(atoms: Atoms, reach: float = BONDED) -> np.ndarray:
+    """Which atoms are bonded, [N, N]."""
+    radii = covalent_radii[atoms.numbers]
+    return (atoms.get_all_distances() < reach * (radii[:, None] + radii)) & ~np.eye(len(atoms), dtype=bool)
+
+
+def pieces(atoms: Atoms) -> int:
+    """Number of parts that no bond joins."""
+    return int(connected_components(bonds(atoms, 1.5))[0])
+
+
+def _stop(*_: object) -> None:
+    raise TimeoutError("out of time")
+
+
+def compute(job: tuple[float, str, str, int, Atoms]) -> dict:
+    """The record of one molecule, for which so many seconds of CPU time are allowed."""
+    seconds, frame, name, charge, atoms = job
+    record = {"frame": frame, "name": name, "charge": charge, "allowed": seconds}
+    began = time.process_time()
+    signal.signal(signal.SIGPROF, _stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        record |= relaxed(atoms, charge, int(CALLS_PER_SECOND * seconds))
+    except Exception as error:  # one molecule that fails must not stop the others
+        record["failure"] = f"{type(error).__name__}: {error}"[:300]
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    return record | {"seconds": round(time.process_time() - began, 3)}
+
+
+def relaxed(atoms: Atoms, charge: int, max_calls: int) -> dict:
+    """What lies below a molecule, or why that is not known."""
+    radii = covalent_radii[atoms.numbers]
+    near = atoms.get_all_distances() / (radii[:, None] + radii) + 9 * np.eye(len(atoms))
+    if near.min() < CLOSE:
+        return {"failure": "atoms are too close in the start"}
+    if detect_symmetry(atoms, SYMPREC).group.order == 1:
+        return {"failure": "the start has no symmetry"}
+    calculator = TBLite(charge=charge, **METHOD)
+    found = relax(
+        atoms, calculator, generations=GENERATIONS, max_calls=max_calls, fmax=FMAX, steps=300, symprec=SYMPREC
+    )
+    return {
+        "calls": found.calls,
+        **({"failure": "TimeoutError: out of force calls"} if found.unfinished else {}),
+        "numbers": atoms.numbers.tolist(),
+        "found": [
+            {
+                "positions": s.atoms.positions.round(6).tolist(),
+                "energy": round(s.energy, 6),
+                "fmax": float(np.linalg.norm(s.atoms.calc.results["forces"], axis=1).max()),
+                "group": s.symmetry.schoenflies,
+                "kind": s.kind,
+                "curvatures": s.curvatures and [(irrep, round(c, 4)) for irrep, c in s.curvatures],
+                "uncertainty": s.uncertainty,
+            }
+            for s in found.found
+        ],
+        "descents": [
+            {
+                "parent": d.parent,
+                "irrep": d.distortion and d.distortion.irrep,
+                "kept": d.distortion and d.distortion.symbol,
+                "found": d.found,
+                "end": None if d.found is None else d.frames[-1].positions.round(6).tolist(),
+            }
+            for d in found.descents
+        ],
+    }
+
+
+def run(folder: Path, processes: int, first: int | None, seconds: float) -> None:
+    """Compute what the folder lacks, and what ran out of less time than there is now."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "records.jsonl"
+    known = {
+        (r["frame"], r["name"])
+        for r in read(path)
+        if r["allowed"] >= seconds or not r.get("failure", "").startswith("TimeoutError")
+    }
+    jobs = [(seconds, *listed) for listed in molecules() if listed[:2] not in known][:first]
+    failed: Counter[str] = Counter()
+    with path.open("a") as file, Pool(processes, maxtasksperchild=300) as pool:
+        for record in track(pool.imap_unordered(compute, jobs), "molecules", total=len(jobs)):
+            file.write(json.dumps(record, separators=(",", ":")) + "\n")
+            file.flush()
+            if "failure" in record:
+                failed[record["failure"][:60]] += 1
+    print(len(jobs), "computed;", dict(failed))
+
+
+def read(path: Path) -> list[dict]:
+    """The records of a file; a last line that was cut is left out."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    records = []
+    for line in lines:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return records
+
+
+# ------------------------------------------------------------------ the file
+
+
+def kept(symmetry: Symmetry, displacements: np.ndarray) -> tuple[str, float, np.ndarray]:
+    """K, the number of equivalent displacements |S|/|K|, and the displacements averaged over K."""
+    tolerance = min(TOLERANCE, np.linalg.norm(displacements, axis=1).max() / 10)
+    if symmetry.continuous is not None:
+        group = kept_symmetry(symmetry, torch.from_numpy(displacements), tolerance=tolerance)
+        return group.schoenflies, math.inf if group.is_finite else 1.0 + (group != symmetry.group), displacements
+    rotations, permutations = symmetry.rotations.numpy(), symmetry.permutations.numpy()
+    images = np.empty((len(rotations), *displacements.shape))
+    for image, rotation, permutation in zip(images, rotations, permutations, strict=True):
+        image[permutation] = displacements @ rotation.T
+    changes = np.linalg.norm(images - displacements, axis=2).max(1)
+    group, mask = largest_group(rotations, changes, tolerance)
+    return group.schoenflies, len(rotations) / group.order, images[mask].mean(0)
+
+
+def frames_of(record: dict) -> list[Atoms]:
+    """The saddle and its minima, the lowest first, in the saddle's place and order of atoms.
+
+    Raises
+    ------
+    ValueError
+        The molecule has no place in the data; the message says why.
+    """
+    first, *others = record["found"]
+    if first["kind"] not in ("saddle", "minimum"):
+        raise ValueError("the symmetric structure is flat: neither a saddle nor a minimum")
+    atoms = Atoms(record["numbers"], first["positions"])
+    atoms.positions -= atoms.positions.mean(0)
+    if pieces(atoms) > 1:
+        raise ValueError("the symmetric structure falls apart")
+    symmetry = detect_symmetry(atoms, SYMPREC)
+    atoms = symmetrize(atoms, symmetry)
+    group = symmetry.group.schoenflies
+    ends = [(d["found"], d["end"]) for d in record["descents"] if d["end"] is not None]
+    minima, undecided = [], sum(d["found"] is None for d in record["descents"])
+    for number, other in enumerate(others, 1):
+        if other["energy"] > first["energy"] - LOWER or other["kind"] == "saddle":
+            continue
+        if other["kind"] != "minimum":
+            undecided += 1
+            continue
+        ways = [np.array(end) - atoms.positions for found, end in ends if found == number]
+        ways = list(remove_rigid_motion(torch.from_numpy(atoms.positions), torch.from_numpy(np.array(ways))).numpy())
+        keep, count, u = kept(symmetry, min(ways, key=np.linalg.norm))
+        minimum = Atoms(atoms.numbers, atoms.positions + u)
+        if pieces(minimum) > 1:
+            raise ValueError("a minimum falls apart")
+        minimum.info = {
+            "role": "minimum",
+            "kept": keep,
+            "count": count,
+            "point_group": other["group"],
+            "relative_energy": round(other["energy"] - first["energy"], 6),
+            "fmax": round(other["fmax"], 5),
+            "rearranged": bool((bonds(minimum) != bonds(atoms)).any()),
+        }
+        minima.append(minimum)
+    if first["kind"] == "saddle" and not minima:
+        raise ValueError("no minimum was found below the saddle")
+    atoms.info = {
+        "role": "saddle",
+        "name": f"{record['frame']}: {record['name']}",
+        "frame": record["frame"],
+        "charge": record["charge"],
+        "group": group,
+        "energy_eV": first["energy"],
+        "fmax": round(first["fmax"], 5),
+        "curvatures": "; ".join(f"{irrep} {curvature}" for irrep, curvature in first["curvatures"]),
+        "uncertainty": round(first["uncertainty"], 4),
+        "complete": undecided == 0,
+        "calls": record["calls"],
+    }
+    return [atoms, *sorted(minima, key=lambda m: m.info["relative_energy"])]
+
+
+def write_file(folder: Path) -> None:
+    """The molecules that came out well, in the order of the list, and the reasons of the others."""
+    records = {(r["frame"], r["name"]): r for r in read(folder / "records.jsonl")}  # the last of each
+    order = [key for frame, name, *_ in molecules() if (key := (frame, name)) in records]
+    kept_frames: list[list[Atoms]] = []
+    failures: list[tuple[str, str, str]] = []
+    alike: dict[tuple, list[Atoms]] = {}
+    for key in track(order, "molecules"):
+        record = records[key]
+        try:
+            if "failure" in record:
+                raise ValueError(record["failure"])
+            frames = frames_of(record)
+            formula = (frames[0].get_chemical_formula(), frames[0].info["charge"], frames[0].info["group"])
+            for other in alike.setdefault(formula, []):
+                if abs(other.info["energy_eV"] - frames[0].info["energy_eV"]) < SAME and same_structure(
+                    other, frames[0]
+                ):
+                    raise ValueError(f"the same as {other.info['name']}")
+        except ValueError as error:
+            failures.append((*key, str(error)))
+            continue
+        alike[formula].append(frames[0])
+        kept_frames.append(frames)
+    for frames in kept_frames:
+        frames[0].info |= {"method": "GFN2-xTB, tblite " + version("tblite")}
+    text = io.StringIO()
+    write(text, [atoms for frames in kept_frames for atoms in frames], format="extxyz")
+    target = Path(__file__).with_name("saddles.xyz.gz")
+    target.write_bytes(gzip.compress(text.getvalue().encode(), 9, mtime=0))
+    with Path(__file__).with_name("failures.csv").open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("frame", "name", "reason"), *failures])
+    print(
+        len(kept_frames), "molecules,", hashlib.sha256(target.read_bytes()).hexdigest(), target.stat().st_size, "bytes"
+    )
+    print(Counter(re.sub(r"the same as.*", "a duplicate", reason)[:60] for *_, reason in failures).most_common())
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["compute", "write"])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--first", type=int, help="so many molecules")
+    parser.add_argument("--seconds", type=float, default=2.5, help="of CPU time for a molecule")
+    arguments = parser.parse_args()
+    if arguments.what == "compute":
+        run(arguments.folder, arguments.processes, arguments.first, arguments.seconds)
+    else:
+        write_file(arguments.folder)

@@ -1,0 +1,221 @@
+import hashlib
+import math
+from collections import Counter
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+from ase.data import covalent_radii
+from scipy.spatial.transform import Rotation
+from torch_geometric.loader import DataLoader
+
+from pyg_symbreak.datasets import Saddles, saddles
+from pyg_symbreak.detect import detect_symmetry
+from pyg_symbreak.diagnosis import vector_residual
+from pyg_symbreak.groups import PointGroup
+from pyg_symbreak.structures import to_ase
+from pyg_symbreak.testing import score_minima
+
+FILE = files("pyg_symbreak.datasets.files") / "saddles" / "saddles.xyz.gz"
+
+
+@pytest.fixture(autouse=True)
+def double():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        return Saddles()
+    finally:
+        torch.set_default_dtype(before)
+
+
+def some(dataset, count, seed=0):
+    """Molecules that are not linear, at random."""
+    picked = np.random.default_rng(seed).permutation(len(dataset))
+    graphs = (dataset[int(i)] for i in picked)
+    return [data for data, _ in zip((d for d in graphs if "inf" not in d.group), range(count), strict=False)]
+
+
+def images_of(symmetry, y):
+    """Displacements under each operation: [order, N, 3]."""
+    out = torch.empty(len(symmetry.permutations), *y.shape)
+    for image, rotation, permutation in zip(out, symmetry.rotations, symmetry.permutations, strict=True):
+        image[permutation] = y @ rotation.T
+    return out
+
+
+def isometries(kinds, *sets, tolerance=1e-3):
+    """Orthogonal matrices that carry each set of points [N, 3] onto itself, by one permutation, found by trial.
+
+    Three points that span space, or a plane, are laid on any three others with the same distances.
+    """
+    x = sets[0]
+    lengths = np.linalg.norm(x, axis=1)
+    first = int(lengths.argmax())
+    second = int(np.linalg.norm(np.cross(x[first], x), axis=1).argmax())
+    base = np.stack([x[first], x[second], np.cross(x[first], x[second])])
+    found = []
+    near = (np.abs(lengths[:, None] - lengths) < tolerance) & (kinds[:, None] == kinds)
+    for a in np.flatnonzero(near[first]):
+        for b in np.flatnonzero(near[second]):
+            if abs(x[a] @ x[b] - x[first] @ x[second]) > 10 * tolerance:
+                continue
+            for sign in (1, -1):
+                image = np.stack([x[a], x[b], sign * np.cross(x[a], x[b])])
+                left, _, right = np.linalg.svd(image.T @ base)
+                rotation = left @ right
+                if np.linalg.det(rotation) * sign < 0:
+                    continue
+                apart = np.linalg.norm((x @ rotation.T)[:, None] - x, axis=2)
+                to = np.where(kinds[:, None] == kinds, apart, np.inf).argmin(1)
+                if all(np.linalg.norm(s @ rotation.T - s[to], axis=1).max() < tolerance for s in sets):
+                    found.append(rotation)
+    return np.array(found)
+
+
+def test_file_is_the_one_listed():
+    digest = hashlib.sha256(FILE.read_bytes()).hexdigest()
+    assert digest == saddles.SHA256
+    assert f"{digest}  saddles/saddles.xyz.gz" in (FILE.parent.parent / "README.md").read_text()
+
+
+def test_size(dataset):
+    names = Counter(data.name for data in dataset)
+    assert max(names.values()) == 1
+    assert len({data.group for data in dataset}) >= 12
+    assert all(4 <= data.num_nodes <= 30 for data in dataset)
+    assert sum(not data.unstable.any() for data in dataset) >= len(dataset) / 5
+    assert FILE.stat().st_size < 8_000_000
+
+
+def test_no_electron_is_unpaired(dataset):
+    assert all((int(data.z.sum()) - int(data.charge)) % 2 == 0 for data in dataset)
+
+
+def test_minima_lie_below_in_order(dataset):
+    for data in dataset:
+        energies = data.minima_energy
+        assert (energies.diff() >= 0).all(), data.name
+        assert data.energy == energies[0]
+        assert torch.equal(data.y, Saddles.minima_of(data)[0])
+        broken = bool(data.unstable.any())
+        assert bool((energies < -1e-3).all()) == broken, data.name
+        assert broken or (data.y.abs().max() == 0 and data.kept == data.group and data.count == 1)
+        assert len(energies) == len(data.minima_count) == len(data.minima_kept) == len(data.minima_point_group)
+        assert len(data.irreps) == len(data.curvature) == len(data.unstable)
+
+
+def test_minima_are_kept_by_k_and_counted_by_their_images(dataset):
+    for data in some(dataset, 60):
+        symmetry = detect_symmetry(data)
+        assert symmetry.group.schoenflies == data.group, data.name
+        for y, count, kept in zip(Saddles.minima_of(data), data.minima_count, data.minima_kept, strict=True):
+            images = images_of(symmetry, y)
+            keeps = (images - y).flatten(1).abs().amax(1) < 1e-5
+            distinct = torch.unique(images.flatten(1).div(1e-3).round() + 0.0, dim=0)
+            assert count == len(keeps) / int(keeps.sum())
+            assert PointGroup.from_matrices(symmetry.rotations[keeps]).schoenflies == kept
+            assert len(distinct) >= count
+            far = torch.cdist(images.flatten(1), images.flatten(1)) > 1e-4
+            assert len(torch.unique(far, dim=0)) == count, data.name
+
+
+def test_symmetry_of_molecule_and_minima_by_trial_of_isometries(dataset):
+    """|S| and |K| by a search that shares no code with the library."""
+    for data in some(dataset, 40, seed=1):
+        if data.num_nodes > 16:
+            continue
+        kinds, x = data.z.numpy(), (data.pos - data.pos.mean(0)).numpy()
+        order = len(isometries(kinds, x))
+        planar = np.linalg.matrix_rank(x, tol=1e-3) == 2
+        assert order == len(detect_symmetry(data).rotations), (data.name, planar)
+        for y, count in zip(Saddles.minima_of(data), data.minima_count, strict=True):
+            assert len(isometries(kinds, x, y.numpy())) * count == order, data.name
+
+
+def test_lines(dataset):
+    """A line that bends has infinitely many images; one that slides along itself has two."""
+    for data in dataset:
+        if data.group not in ("Dinfh", "Cinfv"):
+            continue
+        assert detect_symmetry(data).group.schoenflies == data.group
+        for count, kept in zip(data.minima_count.tolist(), data.minima_kept, strict=True):
+            assert count == {"Dinfh": 1, "Cinfv": 1 + (data.group == "Dinfh")}.get(kept, math.inf)
+
+
+@pytest.mark.filterwarnings("ignore:Optimal rotation is not uniquely")
+def test_no_rigid_motion(dataset):
+    for data in some(dataset, 60, seed=2):
+        x = data.pos - data.pos.mean(0)
+        for y in Saddles.minima_of(data):
+            torch.testing.assert_close(y.mean(0), torch.zeros(3), rtol=0, atol=1e-6)
+            best, _ = Rotation.align_vectors(x.numpy(), (x + y).numpy())
+            nearer = np.linalg.norm(best.apply((x + y).numpy()) - x.numpy())
+            assert np.linalg.norm(y) == pytest.approx(nearer, abs=1e-5)
+
+
+def test_molecules_and_minima_hold_together(dataset):
+    for data in dataset:
+        radii = covalent_radii[data.z.numpy()]
+        for y in [torch.zeros_like(data.pos), *Saddles.minima_of(data)]:
+            near = torch.cdist(data.pos + y, data.pos + y).numpy() / (radii[:, None] + radii)
+            bonded = (near < 1.5).astype(int)
+            assert np.linalg.matrix_power(bonded, len(bonded)).all(), data.name
+
+
+def test_scores_of_the_minima_themselves_and_of_the_saddle(dataset):
+    """Each minimum is found by its image; the symmetric structure is at the bound or above."""
+    for data in some(dataset, 25, seed=3):
+        minima = Saddles.minima_of(data)
+        image = images_of(detect_symmetry(data), minima[-1])[-1]
+        score = score_minima(data, torch.stack([*minima[:-1], image]), minima, data.minima_energy, data.minima_energy)
+        assert score.errors.max() < 1e-5
+        assert score.found() == 1
+        assert score.order in (1, None)
+        unbroken = score_minima(data, torch.zeros(1, *data.pos.shape), minima)
+        assert (unbroken.distances[0] >= unbroken.bounds - 1e-6).all()
+        bound = (vector_residual(detect_symmetry(data), minima[0]) / len(minima[0])) ** 0.5
+        assert unbroken.bounds[0] == pytest.approx(bound, abs=1e-5)
+        assert (unbroken.bounds[0] > 1e-3) == (data.count > 1), data.name
+
+
+@pytest.mark.parametrize("by", ["name", "frame", "group"])
+def test_splits_share_nothing(dataset, by):
+    train, test = dataset.split(by, 0.2, seed=1)
+    assert set(train.tolist()).isdisjoint(test.tolist())
+    assert len(train) + len(test) == len(dataset)
+    assert {dataset[i][by] for i in train}.isdisjoint({dataset[i][by] for i in test})
+    assert len(test) > 0
+    assert not torch.equal(test, dataset.split(by, 0.2, seed=2)[1])
+
+
+def test_structures_are_those_of_the_formula(dataset):
+    ammonia = [data for data in dataset if to_ase(data).get_chemical_formula() == "H3N" and data.group == "D3h"]
+    for data in ammonia:
+        assert data.kept == "C3v"
+        assert data.count == 2
+        assert data.irreps[int(data.unstable.nonzero()[0])] == "A2''"
+
+
+def test_batch(dataset):
+    batch = next(iter(DataLoader(dataset, batch_size=8)))
+    assert batch.y.shape == batch.pos.shape
+    assert batch.energy.shape == batch.charge.shape == batch.complete.shape == batch.count.shape == (8,)
+    assert len(batch.minima_energy) == sum(len(data.minima_energy) for data in dataset[:8])
+    assert torch.equal(batch[3].minima, dataset[3].minima)
+
+
+def test_on_disk(tmp_path, dataset):
+    made = Saddles(tmp_path)
+    assert (tmp_path / "processed" / "data.pt").is_file()
+    assert [data.name for data in made] == [data.name for data in dataset]
+    assert made[5].minima_kept == dataset[5].minima_kept
