@@ -15,7 +15,7 @@ NATIVE = Extension(
     sources=sorted(map(str, SOURCES.glob("*.cpp"))),
     depends=sorted(map(str, SOURCES.glob("*.h"))),
     language="c++",
-    extra_compile_args=["/std:c++17"] if sys.platform == "win32" else ["-std=c++17", "-O2", "-g0"],
+    extra_compile_args=["/std:c++17"] if sys.platform == "win32" else ["-std=c++17", "-O2", "-g0", "-Wno-psabi"],
 )
 
 setup(

@@ -1,6 +1,6 @@
 """Compiled searches. Arrays come in as C-contiguous float64 or int64 and go out as bytearrays of the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from numpy import ndarray
 
@@ -57,3 +57,27 @@ def place(
     None if they are not, each once, the elements of the group. Rotations ``turns`` normalize the standard group;
     ``steps``: its elements turn by multiples of 2π/steps about z, 0 for a polyhedral one.
     """
+
+Numbers = Sequence[ndarray | None]
+
+def tensor_product_float32(
+    constants: tuple[ndarray, ndarray, ndarray, ndarray, ndarray],
+    sizes: tuple[int, int, int, int, int, int],
+    factors: Numbers,
+    derivatives: Numbers,
+    threads: int,
+) -> None:
+    """Add the derivatives by each factor (features, harmonics, radial, weights, factor of the sum) to zeros given.
+
+    Constants: sources, targets, paths, entries of the coupling that are not zero, coupling. Sizes: nodes, columns of
+    the features, columns of the sum, harmonics, radial features, columns of the coupling.
+    """
+
+def tensor_product_float64(
+    constants: tuple[ndarray, ndarray, ndarray, ndarray, ndarray],
+    sizes: tuple[int, int, int, int, int, int],
+    factors: Numbers,
+    derivatives: Numbers,
+    threads: int,
+) -> None:
+    """The same in float64."""

@@ -15,6 +15,7 @@
 #include "graph.h"
 #include "molecule.h"
 #include "orientation.h"
+#include "tensor_product.h"
 
 namespace {
 
@@ -247,6 +248,59 @@ PyObject* group_generators(PyObject* args) {
     return bytes(generators(p.data(), p.size(), size_t(nodes))).release();
 }
 
+// Numbers of an array that may be None, which is null.
+template <class T>
+struct Numbers {
+    Py_buffer view{};
+    Numbers(PyObject* object, size_t expected, bool writable) {
+        if (object == Py_None) return;
+        if (PyObject_GetBuffer(object, &view, writable ? PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE : PyBUF_C_CONTIGUOUS)) throw PythonError{};
+        if (size_t(view.len) != expected * sizeof(T)) {
+            PyBuffer_Release(&view);
+            throw std::invalid_argument("a buffer has the wrong length");
+        }
+    }
+    Numbers(const Numbers&) = delete;
+    ~Numbers() { PyBuffer_Release(&view); }
+    operator T*() const { return static_cast<T*>(view.buf); }
+};
+
+template <class T>
+void run_tensor_product(PyObject* coupling, PyObject* const* f, TensorProduct<T>& t, size_t threads) {
+    const size_t sizes[] = {t.nodes * t.dim_in, t.edges * t.harmonics, t.edges * t.radial, t.weights * t.radial, t.nodes * t.dim_out};
+    const Numbers<T> c(coupling, t.harmonics * t.couplings, false), x(f[0], sizes[0], false), y(f[1], sizes[1], false), h(f[2], sizes[2], false), w(f[3], sizes[3], false),
+        g(f[4], sizes[4], false), dx(f[5], sizes[0], true), dy(f[6], sizes[1], true), dh(f[7], sizes[2], true),
+        dw(f[8], sizes[3], true), out(f[9], sizes[4], true);
+    t.coupling = c, t.x = x, t.y = y, t.h = h, t.w = w, t.g = g, t.dx = dx, t.dy = dy, t.dh = dh, t.dw = dw, t.out = out;
+    const Released released;
+    t.run(threads);
+}
+
+template <class T>
+PyObject* tensor_product(PyObject* args) {
+    TensorProduct<T> t{};
+    PyObject *source, *target, *paths, *coupled, *coupling, *factors[10];
+    Py_ssize_t threads, sizes[6];
+    if (!PyArg_ParseTuple(args, "(OOOOO)(nnnnnn)(OOOOO)(OOOOO)n", &source, &target, &paths, &coupled, &coupling, &sizes[0],
+                          &sizes[1], &sizes[2], &sizes[3], &sizes[4], &sizes[5], &factors[0], &factors[1], &factors[2],
+                          &factors[3], &factors[4], &factors[5], &factors[6], &factors[7], &factors[8], &factors[9], &threads))
+        throw PythonError{};
+    const Array<int64_t> from(source), to(target);
+    const Array<Path> path(paths);
+    const Array<Coupled> entries(coupled);
+    t.nodes = size_t(sizes[0]), t.edges = from.size(), t.dim_in = size_t(sizes[1]), t.dim_out = size_t(sizes[2]);
+    t.harmonics = size_t(sizes[3]), t.radial = size_t(sizes[4]), t.couplings = size_t(sizes[5]);
+    to.require(t.edges);
+    auto is_node = [&](int64_t i) { return 0 <= i && size_t(i) < t.nodes; };
+    if (!std::all_of(from.data(), from.data() + t.edges, is_node) || !std::all_of(to.data(), to.data() + t.edges, is_node))
+        throw std::invalid_argument("edge_index must be [2, E] with nodes from 0 to " + std::to_string(sizes[0] - 1));
+    t.source = from.data(), t.target = to.data(), t.paths.assign(path.data(), path.data() + path.size());
+    for (const Path& p : t.paths) t.weights += size_t(p.channels);
+    t.coupled.assign(entries.data(), entries.data() + entries.size());
+    run_tensor_product(coupling, factors, t, std::max<size_t>(1, size_t(threads)));
+    Py_RETURN_NONE;
+}
+
 // Turns C++ exceptions into Python's.
 template <PyObject* (*function)(PyObject*)>
 PyObject* guarded(PyObject*, PyObject* args) {
@@ -273,6 +327,8 @@ PyMethodDef methods[] = {
     {"orthogonal", guarded<orthogonal>, METH_VARARGS, nullptr},
     {"place", guarded<placement>, METH_VARARGS, nullptr},
     {"point_group_name", guarded<name>, METH_VARARGS, nullptr},
+    {"tensor_product_float32", guarded<tensor_product<float>>, METH_VARARGS, nullptr},
+    {"tensor_product_float64", guarded<tensor_product<double>>, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 

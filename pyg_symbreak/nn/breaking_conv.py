@@ -1,5 +1,6 @@
 """Equivariant convolution that takes a symmetry breaking object."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from torch_geometric.nn import MessagePassing
 
 from pyg_symbreak.nn.constants import ConstantsMixin
 from pyg_symbreak.nn.degrees import blocks_of, join_degrees, parities_of, split_by_degree
+from pyg_symbreak.ops import TensorProductPaths, sum_tensor_products
 
 __all__ = ["BreakingConv", "with_object"]
 
@@ -41,9 +43,11 @@ class BreakingConv(MessagePassing, ConstantsMixin):
     factor, which depends smoothly on the positions, it is the convolution of ``e3nn.nn.models.gate_points_2102`` with
     the same paths and the same number of weights. It is equivariant jointly in the features and the object.
 
-    It is fast because features lie as one tensor for each degree, both parities side by side, and a few large
-    contractions do the work: contracted with the harmonics, the Clebsch–Gordan coefficients give for each
-    edge and degree of the input one matrix, common to all channels.
+    Features lie as one tensor for each degree, both parities side by side: contracted with the harmonics, the
+    Clebsch–Gordan coefficients give for each edge and degree of the input one matrix, common to all channels. On the
+    CPU, in float32 and float64, the sum over neighbours is one compiled operation
+    (:func:`~pyg_symbreak.ops.sum_tensor_products`) that stores neither messages nor weights. On other devices, in other
+    precisions, under a PyG explainer, with another ``aggr``, and after ``conv.fuse = False`` it is that of messages.
 
     Parameters
     ----------
@@ -68,6 +72,8 @@ class BreakingConv(MessagePassing, ConstantsMixin):
     coupling: Tensor
     live: Tensor
     channel: Tensor
+    runs: Tensor
+    coupled: Tensor
     invariant: Tensor
 
     def __init__(
@@ -86,6 +92,8 @@ class BreakingConv(MessagePassing, ConstantsMixin):
         self.irreps_in, self.irreps_out = str(irreps_in), str(irreps_out)
         self.irreps_breaking = str(object_irreps)
         self.dim_in, self.dim_breaking = irreps_in.dim, object_irreps.dim
+        # PyG's switch between messages and one operation.
+        self.fuse = self.aggr == "add" and type(self).message is BreakingConv.message
         self.lmax = lmax
         self.blocks_in, self.blocks_out = blocks_of(irreps_in + object_irreps), blocks_of(irreps_out)
         self._plan(parities_of(irreps_in + object_irreps), parities_of(irreps_out))
@@ -123,24 +131,33 @@ class BreakingConv(MessagePassing, ConstantsMixin):
         self._plan_linear(channels_in, channels_out)
 
     def _plan_tensor_product(self, channels_in: dict[int, list[int]], channels_out: dict[int, list[int]]) -> None:
-        couplings, indices, self.num_radial = [], [], 0
+        couplings, indices, runs, self.num_radial = [], [], [], 0
+        x_at = coupling_at = out_at = 0
         for (l_in, parities_in), paths_in in zip(channels_in.items(), self.paths, strict=True):
+            channels, d_in = len(parities_in), 2 * l_in + 1
             for (l_out, parities_out), paths in zip(channels_out.items(), paths_in, strict=True):
-                block = torch.zeros((self.lmax + 1) ** 2, 2 * l_out + 1, len(paths), 2 * l_in + 1, dtype=torch.float64)
-                index = torch.zeros(len(paths), len(parities_in), dtype=torch.long)
+                block = torch.zeros((self.lmax + 1) ** 2, 2 * l_out + 1, len(paths), d_in, dtype=torch.float64)
+                index = torch.zeros(len(paths), channels, dtype=torch.long)
                 for n, l_edge in enumerate(paths):
                     w3j = o3.wigner_3j(l_edge, l_out, l_in, dtype=torch.float64)
                     block[l_edge**2 : (l_edge + 1) ** 2, :, n] = math.sqrt(2 * l_out + 1) * w3j
-                    for u, p in enumerate(parities_in):
-                        # A channel of the wrong parity has no weight of its own: W_2 does not read it.
-                        if p * (-1) ** l_edge in parities_out:
-                            index[n, u] = self.num_radial
-                            self.num_radial += 1
+                    # A channel of the wrong parity has no weight of its own: W_2 does not read it.
+                    live = [u for u, p in enumerate(parities_in) if p * (-1) ** l_edge in parities_out]
+                    for u, run in _runs(live):
+                        feature, coupling = (x_at + u, channels), (coupling_at + n * d_in, len(paths) * d_in)
+                        out = out_at + n * channels + u, len(paths) * channels
+                        runs.append([d_in, 2 * l_out + 1, run, *feature, self.num_radial, *coupling, *out])
+                        index[n, u : u + run] = torch.arange(self.num_radial, self.num_radial + run)
+                        self.num_radial += run
                 couplings.append(block.flatten(1))
                 indices.append(index.expand(2 * l_out + 1, -1, -1).flatten())
-        like = torch.empty(0)
-        self.register_constant("coupling", torch.cat(couplings, dim=1), like)
+                coupling_at += couplings[-1].size(1)
+                out_at += indices[-1].size(0)
+            x_at += channels * d_in
+        self.register_constant("coupling", torch.cat(couplings, dim=1), torch.empty(0))
         self.register_buffer("channel", torch.cat(indices), persistent=False)
+        self.register_buffer("runs", torch.tensor(runs, dtype=torch.long).view(-1, 10), persistent=False)
+        self.register_buffer("coupled", torch.cat(couplings, dim=1).nonzero(), persistent=False)
 
     def _plan_linear(self, channels_in: dict[int, list[int]], channels_out: dict[int, list[int]]) -> None:
         """Which entries of the dense matrices are weights, and their scale 1/√(number of inputs)."""
@@ -219,7 +236,13 @@ class BreakingConv(MessagePassing, ConstantsMixin):
 
         # propagate_type: (x: Tensor, harmonics: Tensor, radial: Tensor)
         x = torch.cat(sources, dim=1)
-        neighbors = self.propagate(edge_index, x=x, harmonics=harmonics, radial=radial).split(self.widths, dim=1)
+        if self.fuse and not self.explain and _is_compiled_for(x, harmonics, radial):
+            plan, (source, target) = TensorProductPaths(self.runs, self.coupled, sum(self.widths)), edge_index
+            weight = self.radial_weight * self.radial_weight.size(1) ** -0.5
+            summed = sum_tensor_products(x, harmonics, radial, weight, source, target, self.coupling, plan)
+        else:
+            summed = self.propagate(edge_index, x=x, harmonics=harmonics, radial=radial)
+        neighbors = summed.split(self.widths, dim=1)
         result = []
         for n, (ell, _) in enumerate(self.degrees_out):
             matrix = next(matrices)
@@ -284,6 +307,17 @@ def with_object(x: Tensor, breaking: Tensor | None, dim_in: int, dim_breaking: i
             "one row for each node and the width of irreps_breaking"
         )
     return torch.cat([x, breaking.to(x.dtype)], dim=1)
+
+
+def _is_compiled_for(x: Tensor, *others: Tensor) -> bool:
+    is_known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return is_known and all(t.dtype == x.dtype for t in others)
+
+
+def _runs(numbers: list[int]) -> list[tuple[int, int]]:
+    """First and length of the runs of consecutive numbers."""
+    starts = [n for n, number in enumerate(numbers) if n == 0 or numbers[n - 1] != number - 1]
+    return [(numbers[a], b - a) for a, b in itertools.pairwise([*starts, len(numbers)])]
 
 
 def _same_parity(p_in: Tensor, p_out: Tensor) -> Tensor:

@@ -1,16 +1,19 @@
-"""Per-orbit aggregation: reductions over the orbits of a symmetry group, and the projector on symmetric features."""
+"""Reductions over the orbits of a symmetry group, the projector on symmetric features, sums of tensor products."""
 
 from .methods import METHODS, resolve_method
 from .orbits import Orbits
 from .project import orbit_project
 from .reduce import REDUCTIONS, orbit_broadcast, orbit_reduce
+from .tensor_product import TensorProductPaths, sum_tensor_products
 
 __all__ = [
     "METHODS",
     "REDUCTIONS",
     "Orbits",
+    "TensorProductPaths",
     "orbit_broadcast",
     "orbit_project",
     "orbit_reduce",
     "resolve_method",
+    "sum_tensor_products",
 ]

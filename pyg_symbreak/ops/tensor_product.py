@@ -1,0 +1,159 @@
+"""Sum over neighbours of weighted tensor products with spherical harmonics, without a row of weights for each edge.
+
+How it is done stands in ``csrc/tensor_product.h``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from pyg_symbreak import _native
+
+__all__ = ["TensorProductPaths", "sum_tensor_products"]
+
+# Below so many multiplications a thread costs more than it saves.
+_WORK_OF_A_THREAD = 2**22
+
+
+@dataclass(frozen=True)
+class TensorProductPaths:
+    """The paths of a tensor product, and where their numbers lie.
+
+    Parameters
+    ----------
+    paths : long tensor [P, 10]
+        For each path l_in ⊗ l_edge → l_out and run of channels, which are side by side in all rows: 2 l_in + 1,
+        2 l_out + 1 and the number of channels; the first column of the features and the step from one m_in to the next;
+        the first weight; the first column of the coupling and the step from one m_out to the next (m_in are side by
+        side); the first column of the sum and the step from one m_out to the next. Each weight is in one path.
+    index : long tensor [Z, 2]
+        Harmonic and column of the entries of the coupling that are not zero.
+    dim_out : int
+        Number of columns of the sum.
+    """
+
+    paths: Tensor
+    index: Tensor
+    dim_out: int
+
+
+def sum_tensor_products(
+    x: Tensor,
+    harmonics: Tensor,
+    radial: Tensor,
+    weight: Tensor,
+    source: Tensor,
+    target: Tensor,
+    coupling: Tensor,
+    plan: TensorProductPaths,
+) -> Tensor:
+    r"""Sum over the neighbours of each node their weighted tensor products, on the CPU.
+
+    With channels u of a path, edges e from j to i, and :math:`C` the coupling of the path
+
+    .. math::
+        \text{out}_{i, m_o, u} = \sum_{e} \Big(\sum_k W_{uk} h_{ek}\Big)
+                                 \sum_{m_i, m} C_{m, m_o, m_i} Y_{e, m} x_{j, m_i, u}.
+
+    The sum is linear in x, Y, h and W; contracted with a tensor it is a form of five tensors, whose derivatives by all
+    of them are one operation, and so are the derivatives of these. It is differentiable as often as wanted. Neither the
+    products nor the weights of all edges are ever stored: derivatives compute them anew.
+
+    Parameters
+    ----------
+    x : float32 or float64 tensor [N, dim_in]
+        Node features.
+    harmonics : tensor [E, M]
+    radial : tensor [E, K]
+        The features of an edge of which the weights are made.
+    weight : tensor [weights, K]
+    source, target : long tensor [E]
+        Nodes j and i, edges in any order.
+    coupling : tensor [M, columns]
+        Clebsch–Gordan coefficients C, constant.
+    plan : TensorProductPaths
+
+    Returns
+    -------
+    tensor [N, dim_out]
+
+    Raises
+    ------
+    ValueError
+        An edge has a node that does not exist.
+    """
+    constants = (source, target, coupling, plan.paths, plan.index, plan.dim_out)
+    return _derivatives(x, harmonics, radial, weight, None, *constants, [False, False, False, False, True])[4]
+
+
+@torch.library.custom_op("pyg_symbreak::tensor_product_derivatives", mutates_args=(), device_types="cpu")
+def _derivatives(
+    x: Tensor,
+    harmonics: Tensor,
+    radial: Tensor,
+    weight: Tensor,
+    grad: Tensor | None,
+    source: Tensor,
+    target: Tensor,
+    coupling: Tensor,
+    paths: Tensor,
+    index: Tensor,
+    dim_out: int,
+    wanted: list[bool],
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Derivatives of Σ grad · out by x, harmonics, radial, weight and grad; empty where not wanted."""
+    out = [x.new_zeros(shape) for shape in _shapes(x, harmonics, radial, weight, dim_out, wanted)]
+    if source.numel():
+        native = _native.tensor_product_float32 if x.dtype == torch.float32 else _native.tensor_product_float64
+        work = source.numel() * weight.numel()
+        native(
+            (_array(source), _array(target), _array(paths), _array(index), _array(coupling)),
+            (x.shape[0], x.shape[1], dim_out, harmonics.shape[1], radial.shape[1], coupling.shape[1]),
+            tuple(None if t is None else _array(t) for t in (x, harmonics, radial, weight, grad)),
+            tuple(t.numpy() if is_wanted else None for t, is_wanted in zip(out, wanted, strict=True)),
+            min(torch.get_num_threads(), 1 + work // _WORK_OF_A_THREAD),
+        )
+    return out[0], out[1], out[2], out[3], out[4]
+
+
+def _array(t: Tensor) -> ndarray:
+    return t.detach().contiguous().numpy()
+
+
+def _shapes(x, harmonics, radial, weight, dim_out, wanted):
+    shapes = (x.shape, harmonics.shape, radial.shape, weight.shape, (x.shape[0], dim_out))
+    return [shape if is_wanted else (0,) for shape, is_wanted in zip(shapes, wanted, strict=True)]
+
+
+@_derivatives.register_fake
+def _(x, harmonics, radial, weight, grad, source, target, coupling, paths, index, dim_out, wanted):
+    return tuple(x.new_empty(shape) for shape in _shapes(x, harmonics, radial, weight, dim_out, wanted))
+
+
+def _setup(ctx, inputs, output):
+    *tensors, ctx.dim_out, ctx.wanted = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx, *directions):
+    """The form is linear in each factor: a direction takes the place of the factor by which was derived."""
+    factors, constants = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
+    grads: list[Tensor | None] = [None] * 5
+    for slot, direction in enumerate(directions):
+        wanted = [needed and n != slot for n, needed in enumerate(ctx.needs_input_grad[:5])]
+        if direction is None or not ctx.wanted[slot] or not any(wanted):
+            continue
+        replaced = (*factors[:slot], direction, *factors[slot + 1 :])
+        found = _derivatives(*replaced, *constants, ctx.dim_out, wanted)
+        for n, part in enumerate(found):
+            if wanted[n]:
+                grads[n] = part if grads[n] is None else grads[n] + part
+    return (*grads, *[None] * 7)
+
+
+_derivatives.register_autograd(_backward, setup_context=_setup)
