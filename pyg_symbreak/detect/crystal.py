@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import moyopy
 import numpy as np
-from ase.geometry import minkowski_reduce
+from ase.geometry.minkowski_reduction import is_minkowski_reduced, minkowski_reduce
 from scipy.spatial import cKDTree
 
 from pyg_symbreak.detect.input import Structure
@@ -35,6 +35,8 @@ ABOVE = 4.0
 """moyo is asked with tolerances up to this much above ours: its bound other distances."""
 STEP = 2**0.5
 """Ratio of successive tolerances that moyo is asked with; they are powers of it, whatever ours is."""
+FEW_PAIRS = 100_000
+"""Up to so many misses are computed at once."""
 
 
 class Proposal(NamedTuple):
@@ -65,6 +67,7 @@ def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
     largest = crystal.largest_tolerance(symprec)
     best: Symmetry | None = None
     before: tuple[int, int] | None = None
+    is_first = True  # of the groups that are proposed none was refused
     for tolerance in _tolerances(largest):
         if tolerance < 1e-3 * symprec or (best is not None and tolerance < best.residual):
             break
@@ -75,12 +78,13 @@ def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
         found = None if proposal is None else crystal.symmetry(proposal, symprec)
         before = None
         if found is None or found.residual > symprec:
+            is_first = False
             continue
         if best is None or found.order > best.order:
             best = found
         if found.residual < tolerance / SAFE:
             before = kind
-            is_exact = found.order > 1 and found.residual < 1e-6 * tolerance
+            is_exact = is_first and found.order > 1 and found.residual < 1e-3 * tolerance
             if is_exact or tolerance < symprec / SAFE:
                 break
     if best is None:
@@ -172,7 +176,8 @@ class Crystal:
         that adds a to c turns c by about a / c, so that from some part of sqrt(a³ / c) on, a third in the worst of
         oblique cells, it passes. Its powers are a group without end: the search never returns.
         """
-        lengths = np.linalg.norm(minkowski_reduce(self.cell)[0], axis=1)
+        cell = self.cell if is_minkowski_reduced(self.cell) else minkowski_reduce(self.cell)[0]
+        lengths = np.linalg.norm(cell, axis=1)
         rarest = np.unique(self.structure.kinds, return_counts=True)[1].min()  # no translation has a larger order
         return 0.2 * float(np.sqrt(max(shortest, lengths.min() / rarest) ** 3 / lengths.max()))
 
@@ -463,6 +468,10 @@ def _largest_miss(rotations: np.ndarray, permutations: np.ndarray, supercell: Su
     by_orbit = np.argsort(supercell.first_images(), kind="stable").reshape(-1, supercell.size)
     row = np.empty(len(deviations), dtype=np.int64)
     row[by_orbit] = np.arange(len(by_orbit))[:, None]
+    if permutations.size * supercell.size <= FEW_PAIRS:
+        turned = deviations @ rotations.swapaxes(1, 2)
+        apart = np.linalg.norm(deviations[by_orbit[row[permutations]]] - turned[:, :, None], axis=-1).max((1, 2))
+        return float(np.maximum(stretch * apart + supercell.strains[:, 1], supercell.strains[:, 0]).max())
     lengths = np.linalg.norm(deviations, axis=1)
     longest = lengths[by_orbit].max(1)
     worst = 0.0

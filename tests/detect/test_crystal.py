@@ -187,6 +187,21 @@ def test_detection_agrees_with_the_levels_at_every_tolerance(number):
                 assert true_misfit(atoms, found) <= found.residual + 1e-12
 
 
+@pytest.mark.parametrize(("number", "seed", "symprec"), [(155, 155, 4.1e-4), (176, 364, 1.01e-4), (225, 1333, 1.29e-3)])
+def test_translations_that_are_exact_do_not_hide_the_group_of_a_strained_crystal(number, seed, symprec):
+    basis = [(0, 0, 0), (0, 0, 0.3)]
+    cell = [6.2, 6.2, 6.2, 90, 90, 90] if number == 225 else [5.5, 5.5, 7.1, 90, 90, 120]
+    atoms = crystal(["Si", "O"], basis, spacegroup=number, cellpar=cell)
+    rng = np.random.default_rng(seed)
+    strain = 10 ** rng.uniform(-5, -3) * rng.normal(size=(3, 3))
+    atoms.set_cell(atoms.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+    within = [level for level in approximate_symmetries(atoms, 10 * symprec) if level.residual <= symprec]
+    found = detect_symmetry(atoms, symprec)
+    assert within[0].residual < 1e-12
+    assert found.order == max(level.order for level in within) > within[0].order
+    assert true_misfit(atoms, found) <= found.residual + 1e-12 <= symprec
+
+
 def true_misfit(atoms: Atoms, symmetry) -> float:
     """Largest distance by which operations miss images of atoms in the cell, and lattice vectors."""
     atoms = atoms.copy()
