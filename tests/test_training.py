@@ -512,18 +512,31 @@ def curve(folder):
     return (folder / "curve.csv").read_text().splitlines()[1:]
 
 
-@pytest.mark.parametrize("by", ["torchrun", "devices"])
-def test_two_processes_give_the_result_of_one(tmp_path, by):
+TORCHRUN = """
+import sys
+import lightning, pyg_symbreak.training.run
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from pyg_symbreak.cli import app
+
+def command(*words):
+    app([*words], standalone_mode=False)
+
+settings = {"start_method": "fork", "rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "monitor_interval": 0.1}
+elastic_launch(LaunchConfig(1, 1, 2, **settings), command)(*sys.argv[1:])
+"""
+"""What ``torchrun --nproc-per-node=2 --standalone`` does, but the processes share their imports."""
+
+
+@pytest.mark.parametrize("launcher", [["-c", TORCHRUN], ["-m", "pyg_symbreak.cli"]], ids=["torchrun", "devices"])
+def test_two_processes_give_the_result_of_one(tmp_path, launcher):
     """Three pairs in a batch: one process counts two of them, the other one."""
-    config = small(steps=3, strategy="noise", seeds=[0, 1] if by == "devices" else [0])
+    by_itself = launcher[0] == "-m"
+    config = small(steps=3, strategy="noise", seeds=[0, 1] if by_itself else [0])
     run.train(config, tmp_path / "one")
-    config = replace(config, devices=2, parallel="ddp") if by == "devices" else config
+    config = replace(config, devices=2, parallel="ddp") if by_itself else config
     config.write(tmp_path / "config.yaml")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(run.__file__).parents[2])}
-    command = [sys.executable]
-    if by == "torchrun":
-        command += ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    command += ["-m", "pyg_symbreak.cli", "train", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "two")]
+    command = [sys.executable, *launcher, "train", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "two")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Metrics, curves and checkpoints") == 1

@@ -1,6 +1,7 @@
 """Symmetric tensor powers of a vector of irreps."""
 
 import string
+from functools import lru_cache
 
 import torch
 from e3nn import o3
@@ -59,6 +60,7 @@ class SymmetricPowers(ConstantsMixin):
         return f"{self.__class__.__name__}({self.irreps_in}, {self.irreps_out})"
 
 
+@lru_cache(maxsize=64)
 def _symmetric_power(irreps: str, power: int, lmax: int) -> tuple[o3.Irreps, Tensor]:
     """Irreps of a symmetric power up to ``lmax``, and their basis float64 ``[dim, irreps.dim, ...]``."""
     letters = string.ascii_lowercase[:power]

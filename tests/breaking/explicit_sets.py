@@ -1,5 +1,7 @@
 """Checks of breaking sets with explicit matrices: closure, transitivity and stabilizers, found by search too."""
 
+from functools import cache
+
 import numpy as np
 from explicit_groups import INVERSION, by_harmonics, find, random_rotation, turn
 from scipy.optimize import minimize_scalar
@@ -61,9 +63,15 @@ def check_finite_set(b, s, k, n, ideal=True):
 
 def _turning(irreps, w, axis):
     """The function θ [n] → D(turn by θ about the axis)·w [n, dim], a trigonometric polynomial known from 32 angles."""
-    samples = by_harmonics(irreps, np.array([turn(axis, t) for t in np.arange(32) * np.pi / 16])) @ w
+    samples = _turns(str(irreps), tuple(axis)) @ w
     waves, orders = np.fft.fft(samples, axis=0) / 32, np.fft.fftfreq(32, 1 / 32)
     return lambda t: (np.exp(1j * np.outer(t, orders)) @ waves).real
+
+
+@cache
+def _turns(irreps, axis):
+    """The matrices of 32 turns about an axis."""
+    return by_harmonics(irreps, np.array([turn(axis, t) for t in np.arange(32) * np.pi / 16]))
 
 
 def _nearest_turns(irreps, w, axis, v):
@@ -117,7 +125,8 @@ def spherical_solutions(irreps, v, w, improper, starts=300, seed=0):
         jacobian = (generators @ u).T  # [dim, 3]
         r = np.array([random_rotation(rng) for _ in range(starts)])
         for _ in range(25):
-            residual = np.einsum("nji,nj->ni", by_harmonics(irreps, r), w - by_harmonics(irreps, r) @ u)
+            d = by_harmonics(irreps, r)
+            residual = np.einsum("nji,nj->ni", d, w - d @ u)
             damped = jacobian.T @ jacobian + 1e-6 * np.eye(3)
             step = residual @ jacobian @ np.linalg.inv(damped)
             step *= np.minimum(1, 0.5 / np.maximum(np.linalg.norm(step, axis=1), 1e-9))[:, None]

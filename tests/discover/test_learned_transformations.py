@@ -38,7 +38,7 @@ def shifted(pairs, nodes, band, reach, seed=0):
 
 def test_shifts_are_the_derivative():
     x, images, z, derivative = shifted(120, 11, 3, 1.5)
-    fit = fit_generator(x, images)
+    fit = fit_generator(x, images, steps=200)
     scale = (fit.generators[0] * derivative).sum() / fit.generators[0].square().sum()
     assert (scale * fit.generators[0] - derivative).norm() < 1e-4 * derivative.norm()
     assert (fit.sizes[:, 0] / scale - z).abs().max() < 1e-3
@@ -59,7 +59,9 @@ def test_false_minima_are_left(seed):
 
 def test_shifts_with_noise():
     x, images, z, derivative = shifted(200, 11, 3, 1.5)
-    fit = fit_generator(x + 0.01 * normal(200, 11, seed=1), images + 0.01 * normal(200, 11, seed=2), noise=0.05)
+    fit = fit_generator(
+        x + 0.01 * normal(200, 11, seed=1), images + 0.01 * normal(200, 11, seed=2), noise=0.05, steps=100
+    )
     scale = (fit.generators[0] * derivative).sum() / fit.generators[0].square().sum()
     assert (scale * fit.generators[0] - derivative).norm() < 0.03 * derivative.norm()
     assert (fit.sizes[:, 0] / scale - z).square().mean().sqrt() < 0.03
