@@ -115,7 +115,7 @@ def check_rattling(count: int, seed: int) -> dict:
                 converged = BFGS(atoms, logfile=None).run(fmax=FMAX, steps=STEPS)
             except Exception:  # what the calculator raises when it does not converge
                 converged = False
-            failed += not converged
+            failed += int(not converged)
             if converged and pieces(atoms) > 1:
                 apart += 1
             elif converged and not any(same_structure(atoms, other) for other in found):
@@ -204,5 +204,5 @@ if __name__ == "__main__":
         "cpu_seconds": round(time.process_time() - began, 1),
         "versions": {name: version(name) for name in (package, "ase", "numpy")} | {"python": platform.python_version()},
     }
-    (RESULTS / f"saddles_{arguments.check}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / f"saddles_{arguments.check}.json").write_text(json.dumps(result, indent=1, default=int) + "\n")
     print({key: value for key, value in result.items() if key != "rows"})

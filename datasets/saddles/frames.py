@@ -1015,24 +1015,32 @@ def _complexes() -> Iterator[Made]:
             )
 
 
-MOST = 36
-"""Molecules of a frame, unless it has fewer."""
+MOST, DRAWS = 36, 2
+"""Molecules of a frame in a draw, unless it has fewer, and how many draws there are."""
 
 
-def molecules(seed: int = 0) -> list[tuple[str, str, int, Atoms]]:
+def molecules(draws: int = DRAWS) -> list[tuple[str, str, int, Atoms]]:
     """Frame, name, charge and structure of all molecules, taken in turn from the frames, small ones before large ones.
 
-    Those of an odd number of electrons are left out.
+    A draw takes ``MOST`` from each frame at random; what an earlier one has is not taken again. Those of an odd number
+    of electrons are left out.
     """
-    rng = random.Random(seed)
+    listed: dict[tuple[str, str], tuple[str, str, int, Atoms]] = {}
+    for seed in range(draws):
+        for made in _draw(random.Random(seed)):
+            listed.setdefault(made[:2], made)
+    return list(listed.values())
+
+
+def _draw(rng: random.Random) -> list[tuple[str, str, int, Atoms]]:
     by_frame: dict[str, list[list]] = {}
     for frame, core, charge, build, options in families():
         choices = list(itertools.product(*options))
         rng.shuffle(choices)
         by_frame.setdefault(frame, []).append([(core, charge, build, choice) for choice in choices])
     turns = []
-    for frame, cores in by_frame.items():
-        chosen = [(frame, *made) for made in itertools.islice(_mixed(cores, rng), MOST)]
+    for frame, made_of in by_frame.items():
+        chosen = [(frame, *made) for made in itertools.islice(_mixed(made_of, rng), MOST)]
         chosen.sort(key=lambda made: cost(made[3]) * (0.5 + rng.random()))
         turns += list(enumerate(chosen))
     return [made for _, made in sorted(turns, key=lambda turn: turn[0])]
@@ -1058,26 +1066,3 @@ def _mixed(cores: list[list], rng: random.Random) -> Iterator[tuple[str, int, At
                 name = "-".join([core, *choice]) + (f" {charge:+d}" if charge else "")
                 yield name, charge, atoms
                 break
-
-
-if __name__ == "__main__":
-    from collections import Counter
-
-    from pyg_symbreak.detect import detect_symmetry
-
-    listed = molecules()
-    print(len(listed), Counter(frame for frame, *_ in listed))
-    print(Counter(len(atoms) for *_, atoms in listed))
-    groups, close = Counter(), Counter()
-    for frame, name, _, atoms in listed:
-        distances = atoms.get_all_distances()
-        radii = covalent_radii[atoms.numbers]
-        ratio = (distances + 9 * np.eye(len(atoms))) / (radii[:, None] + radii)
-        if ratio.min() < 0.65:
-            close[frame] += 1
-        else:
-            group = detect_symmetry(atoms, 1e-3).group.schoenflies
-            groups[group] += 1
-            if group == "C1":
-                print("no symmetry", frame, name)
-    print(groups, "too close", close)

@@ -16,7 +16,7 @@ from pyg_symbreak.structures import from_ase
 
 __all__ = ["Saddles"]
 
-SHA256 = "b8dc795b46fc74e3112c7d89d30a82657c7510ea6beeb385c35569a21360172f"
+SHA256 = "2aca517cf2113f101d52e5d39bcc441917a31ffcaab97bc8ecb7b966d1065d67"
 
 
 class Saddles(ShippedDataset):
