@@ -244,11 +244,12 @@ def breaking_set(
         K, what is to be kept: a subgroup of S, or a symbol or label (see `PointGroup.subgroups`) where that names
         one class of subgroups. Default: nothing is kept. Of a Symmetry K is given as rows of its operations, as a
         subgroup (:meth:`~pyg_symbreak.detect.Symmetry.stabilizer`) or a distortion of it, as a distorted structure in
-        the same cell, as a Glazer symbol of tilts (``"a+b-b-"``), or as the symbol or number of a space group
-        where it means one class of subgroups, among those that fields of scalars and vectors on the nodes (or of the
-        irreps that are given) keep in at most two irreps. It means the class that contains all others; where there is
-        none, the choices are listed as they can be given: ``"Pnma/24"`` has 24 domains, ``"P4/mmm/6@M"`` the k
-        vectors M in its reciprocal lattice.
+        the same cell, as a Glazer symbol of tilts (``"a+b-b-"``), or as the symbol or number of a space group.
+        That means the class of subgroups with the fewest domains, among those that fields of scalars and vectors on
+        the nodes (or of the irreps that are given) keep in at most two irreps: R-3c of the titanium atoms of SrTiO3,
+        2x2x2, those of the tilts a-a-a- with 8 domains, though displacements of titanium keep another R-3c with 32.
+        ``"R-3c/32"`` asks for those. Where several have the fewest, the choices are listed as they can be given:
+        ``"P4/mmm/6@M"`` has 6 domains and the k vectors M in its reciprocal lattice.
     parent : "O3", "SO3" or a finite PointGroup that contains S
         The group that the network is equivariant under.
     nodes : str or indices, optional

@@ -468,7 +468,7 @@ def _resolved(symmetry: Symmetry, atoms: Atoms, keep: Any, spaces: list[_Space])
 
 
 def _by_space_group(keep: str | int, spaces: list[_Space]) -> Subgroup:
-    """The class of subgroups that a symbol means: of those with this space group the one that contains all others."""
+    """The class of subgroups that a symbol means: of those with this space group the one with the fewest domains."""
     head, _, letters = str(keep).replace(" ", "").partition("@")
     symbol, _, domains = head.rpartition("/")
     if not (symbol and domains.isdigit()):
@@ -477,23 +477,23 @@ def _by_space_group(keep: str | int, spaces: list[_Space]) -> Subgroup:
     if not 1 <= number <= 230:
         raise ValueError(f"keep={keep!r}: {symbol!r} is no space group; give a short symbol such as Pnma, or a number")
     for several in _together(spaces):
-        space, group = several[0], several[0].group
+        space = several[0]
         named = [
             (k, kind, _letters(kind))
             for k in _classes(several, number)
             for kind in [space.subgroup(k)]
             if domains in ("", str(kind.index)) and letters in ("", _letters(kind))
         ]
-        for k, *_ in named:
-            conjugates = [set(c) for c in group.conjugates(k)]
-            if all(any(set(other) <= c for c in conjugates) for other, *_ in named):
-                return k
+        fewest = min((kind.index for _, kind, _ in named), default=0)
+        named = [found for found in named if found[1].index == fewest]
+        if len(named) == 1:
+            return named[0][0]
         if named:
             name = next(known for known, n in space_group_numbers().items() if n == number)
             choices = [f"{name}/{kind.index}@{where}" for _, kind, where in named]
             raise ValueError(
-                f"keep={keep!r} is ambiguous: {len(named)} classes of subgroups have this space group; they have "
-                f"{', '.join(sorted(set(choices)))} (space group/domains@k vectors of the new cell). Give one of these"
+                f"keep={keep!r} is ambiguous: {len(named)} classes of subgroups have this space group and {fewest} "
+                f"domains: {', '.join(sorted(set(choices)))} (space group/domains@k vectors of the new cell). Give one"
                 + (", or a distortion or a distorted structure" if len(set(choices)) < len(choices) else "")
             )
     raise ValueError(

@@ -29,6 +29,10 @@ __all__ = [
 ]
 
 
+SAME_SHIFT = 0.01
+"""Shifts of fractional coordinates are the same to within this: atoms of relaxed structures miss their places."""
+
+
 class SpaceGroup(NamedTuple):
     """Type of the space group (or of the layer group of a slab): number and Hermann-Mauguin symbol."""
 
@@ -142,7 +146,7 @@ class SymmetrySubgroup:
         if len(self.symmetry.lattice) < 3:
             raise ValueError("only the space group of a crystal, periodic in three directions, has a standard setting")
         basis, integer, shifts = primitive_operations(self.symmetry.lattice, *self._cartesian)
-        found = moyopy.SpaceGroup(integer.tolist(), (shifts % 1).tolist(), basis=basis.tolist())
+        found = moyopy.SpaceGroup(integer.tolist(), (shifts % 1).tolist(), basis=basis.tolist(), epsilon=SAME_SHIFT)
         centering = moyopy.HallSymbolEntry(found.hall_number).centering.linear
         columns = np.array(found.linear) @ np.array(centering)
         return columns.T @ basis, np.array(found.origin_shift) @ basis
@@ -170,7 +174,11 @@ class SymmetrySubgroup:
         key = np.column_stack([integer.reshape(len(signs), 9), signs, np.round(shifts * 1e4)])
         first = np.unique(key, axis=0, return_index=True)[1]
         found = moyopy.MagneticSpaceGroup(
-            integer[first].tolist(), shifts[first].tolist(), (signs[first] < 0).tolist(), basis=basis.tolist()
+            integer[first].tolist(),
+            shifts[first].tolist(),
+            (signs[first] < 0).tolist(),
+            basis=basis.tolist(),
+            epsilon=SAME_SHIFT,
         )
         return found.uni_number
 
@@ -210,11 +218,11 @@ def identify_space_group(
         basis[2] = np.cross(basis[0], basis[1]) / np.linalg.norm(np.cross(basis[0], basis[1]))
     basis, integer, shifts = primitive_operations(basis, rotations, translations)
     if pbc.all():
-        group = moyopy.SpaceGroup(integer.tolist(), (shifts % 1).tolist(), basis=basis.tolist())
+        group = moyopy.SpaceGroup(integer.tolist(), (shifts % 1).tolist(), basis=basis.tolist(), epsilon=SAME_SHIFT)
         return SpaceGroup(group.number, moyopy.SpaceGroupType(group.number).hm_short.replace(" ", ""))
     shifts = shifts % 1 * [1, 1, 0]  # the origin goes to the middle of the slab
     flat = Cell.new(Cell(basis).cellpar())  # a along x, b in the plane, c along z
-    layer = moyopy.LayerGroup(integer.tolist(), shifts.tolist(), basis=flat.array.tolist())
+    layer = moyopy.LayerGroup(integer.tolist(), shifts.tolist(), basis=flat.array.tolist(), epsilon=SAME_SHIFT)
     return SpaceGroup(layer.number, moyopy.LayerGroupType(layer.number).hm_short.replace(" ", ""))
 
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 import moyopy
 import numpy as np
 
-from pyg_symbreak.detect.subgroup import primitive_operations
+from pyg_symbreak.detect.subgroup import SAME_SHIFT, primitive_operations
 
 __all__ = ["WaveVectors"]
 
@@ -55,7 +55,7 @@ class WaveVectors:
         self._pure = np.flatnonzero(np.abs(rotations - np.eye(3)).max((1, 2)) < 1e-4)
         phases = 2j * np.pi * (translations[self._pure] @ np.linalg.inv(basis)) @ self.vectors.T
         self._characters = np.exp(-phases)  # [pure translations, n]
-        group = moyopy.SpaceGroup(integer.tolist(), (shifts % 1).tolist(), basis=basis.tolist())
+        group = moyopy.SpaceGroup(integer.tolist(), (shifts % 1).tolist(), basis=basis.tolist(), epsilon=SAME_SHIFT)
         self._lattice = moyopy.SpaceGroupType(group.number).bravais_class
         centering = moyopy.HallSymbolEntry(group.hall_number).centering.linear
         self._conventional = np.array(group.linear) @ np.array(centering)  # columns: its vectors in primitive ones

@@ -102,17 +102,29 @@ def test_tilts(symmetry, tilt):
 def test_by_space_group(symmetry):
     b = breaking_set(symmetry, keep="R-3c", nodes="Ti", irreps="1e")
     assert (b.size, b.stabilizer.order, b.ideal, b.depends_on) == (8, 48, True, "nodes")
-    assert breaking_set(symmetry, keep=167, nodes="Ti", irreps="1e").size == 8
+    assert breaking_set(symmetry, keep=167, nodes="Ti").size == 8
+    assert str(breaking_set(symmetry, keep="R-3c", nodes="Ti").irreps) == "1x1e"
     assert breaking_set(symmetry, keep="Fm-3m", nodes="Ti", irreps="0e").size == 2
 
 
+def test_a_space_group_of_several_classes_is_that_of_the_fewest_domains(symmetry):
+    """Pnma and R-3c of the tilts, and others of the same type that have more domains."""
+    for symbol, irreps, glazer, more, others in (
+        ("Pnma", "1e", "a+b-b-", 48, "1e"),
+        ("R-3c", None, "a-a-a-", 32, "1o"),
+    ):
+        k = breaking_set(symmetry, keep=symbol, nodes="Ti", irreps=irreps).stabilizer
+        tilt = symmetry.stabilizer(find_octahedra(CUBIC).field(glazer), "1e")
+        assert tilt.operations in symmetry.abstract.conjugates(k.operations)
+        other = breaking_set(symmetry, keep=f"{symbol}/{more}", nodes="Ti", irreps=others)
+        assert (other.size, other.stabilizer.space_group) == (more, k.space_group)
+        assert not any(set(other.stabilizer.operations) <= set(c) for c in symmetry.abstract.conjugates(k.operations))
+
+
 def test_a_space_group_of_several_classes_is_ambiguous(symmetry):
-    """Pnma of the tilts a+b-b-, and one with twice the domains; layers of charge along [001] and along [110]."""
-    with pytest.raises(ValueError, match=r"2 classes .* Pnma/24@XMR, Pnma/48@XMR \(space group/domains"):
-        breaking_set(symmetry, keep="Pnma", nodes="Ti", irreps="1e")
-    k = breaking_set(symmetry, keep="Pnma/24", nodes="Ti", irreps="1e").stabilizer
-    tilt = symmetry.stabilizer(find_octahedra(CUBIC).field("a+b-b-"), "1e")
-    assert tilt.operations in symmetry.abstract.conjugates(k.operations)
+    """Pnma of tilts and of displacements of titanium; layers of charge along [001] and along [110]."""
+    with pytest.raises(ValueError, match=r"4 classes .* 24 domains: Pnma/24@XMR \(space group/domains.* a distortion"):
+        breaking_set(symmetry, keep="Pnma", nodes="Ti")
     with pytest.raises(ValueError, match=r"P4/mmm/6@M, P4/mmm/6@X"):
         breaking_set(symmetry, keep="P4/mmm", nodes="Ti", irreps="0e")
     index = np.rint(CUBIC.positions / 3.905).astype(int)

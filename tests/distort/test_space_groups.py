@@ -174,3 +174,13 @@ def test_every_group_of_a_supercell_without_point_symmetry():
     assert identify_space_group(cell, every, ones, shifts).number == 1
     both = np.concatenate([ones, -ones]), np.concatenate([shifts, shifts])
     assert identify_space_group(cell, every, *both).number == 2
+
+
+def test_operations_of_a_relaxed_structure():
+    """Its atoms miss their places by some 1e-4 of the cell, and so do the shifts of its operations: P2_12_12_1."""
+    cell, every = np.diag([5.4, 5.5, 7.7]), np.ones(3, dtype=bool)
+    turns = np.array([np.diag(d) for d in ((1.0, 1, 1), (-1, -1, 1), (-1, 1, -1), (1, -1, -1))])
+    shifts = np.array([[0, 0, 0], [0.5, 0, 0.5], [0, 0.5, 0.5], [0.5, 0.5, 0]])
+    noise = np.random.default_rng(0).uniform(-5e-4, 5e-4, shifts.shape)
+    assert identify_space_group(cell, every, turns, (shifts + noise) @ cell).number == 19
+    assert identify_space_group(cell, every, turns, (shifts * [0, 0, 1] + noise) @ cell).number == 17
