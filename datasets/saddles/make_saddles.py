@@ -71,8 +71,12 @@ def pieces(atoms: Atoms) -> int:
     return int(connected_components(bonds(atoms, 1.5))[0])
 
 
+class OutOfTimeError(Exception):
+    """Not an OSError, which the library functions that are interrupted may catch."""
+
+
 def _stop(*_: object) -> None:
-    raise TimeoutError("out of time")
+    raise OutOfTimeError("out of time")
 
 
 def compute(job: tuple[float, str, str, int, Atoms]) -> dict:
@@ -105,7 +109,7 @@ def relaxed(atoms: Atoms, charge: int, max_calls: int) -> dict:
     )
     return {
         "calls": found.calls,
-        **({"failure": "TimeoutError: out of force calls"} if found.unfinished else {}),
+        **({"failure": "out of force calls"} if found.unfinished else {}),
         "numbers": atoms.numbers.tolist(),
         "found": [
             {
@@ -137,9 +141,7 @@ def run(folder: Path, processes: int, first: int | None, seconds: float) -> None
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "records.jsonl"
     known = {
-        (r["frame"], r["name"])
-        for r in read(path)
-        if r["allowed"] >= seconds or not r.get("failure", "").startswith("TimeoutError")
+        (r["frame"], r["name"]) for r in read(path) if r["allowed"] >= seconds or "out of" not in r.get("failure", "")
     }
     jobs = [(seconds, *listed) for listed in molecules() if listed[:2] not in known][:first]
     failed: Counter[str] = Counter()

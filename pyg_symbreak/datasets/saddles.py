@@ -16,7 +16,7 @@ from pyg_symbreak.structures import from_ase
 
 __all__ = ["Saddles"]
 
-SHA256 = "2aca517cf2113f101d52e5d39bcc441917a31ffcaab97bc8ecb7b966d1065d67"
+SHA256 = "2a1e77e6bfc60298cc7d5cea90cf796c6690350adda55909e7658fa4c43b9c9c"
 
 
 class Saddles(ShippedDataset):

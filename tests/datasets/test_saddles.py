@@ -90,6 +90,7 @@ def test_file_is_the_one_listed():
 
 def test_size(dataset):
     names = Counter(data.name for data in dataset)
+    assert len(names) >= 600
     assert max(names.values()) == 1
     assert len({data.group for data in dataset}) >= 12
     assert all(4 <= data.num_nodes <= 30 for data in dataset)
