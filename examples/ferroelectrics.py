@@ -247,10 +247,17 @@ def drawn(way: str, graphs: Sequence[Data]) -> list[list[Data]]:
     return [[attach(data.clone()) for data in graphs] for _ in range(DRAWS if way in ("noise", "SymPE") else 1)]
 
 
-def train(way: str, draws: Sequence[Sequence[Data]], seed: int, steps: int, **options: Any) -> Displacer:
+def train(
+    way: str,
+    draws: Sequence[Sequence[Data]],
+    seed: int,
+    steps: int,
+    network: Callable[..., Displacer] = Displacer,
+    **options: Any,
+) -> Displacer:
     """Train one network on graphs of which objects were drawn a few times; the periodic table is blurred."""
     torch.manual_seed(seed)
-    model = Displacer(way, draws[0][0].irreps_in, **options)
+    model = network(way, draws[0][0].irreps_in, **options)
     order, parts = torch.randperm(len(draws[0])).tolist(), max(1, round(len(draws[0]) / SIZE))
     batches = [[Batch.from_data_list([graphs[i] for i in order[k::parts]]) for k in range(parts)] for graphs in draws]
 
