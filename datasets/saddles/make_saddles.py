@@ -57,6 +57,7 @@ LOWER = 2e-3
 """eV: by how much a minimum is below the saddle at least."""
 SAME = 2e-3
 """eV: molecules of the same shape whose energies differ by less are the same."""
+BEGIN, END = "<!-- written by make_saddles.py -->", "<!-- end -->"
 METHOD = {"method": "GFN2-xTB", "accuracy": 0.1, "max_iterations": 120, "verbosity": 0}
 
 
@@ -276,10 +277,38 @@ def write_file(folder: Path) -> None:
     target.write_bytes(gzip.compress(text.getvalue().encode(), 9, mtime=0))
     with Path(__file__).with_name("failures.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("frame", "name", "reason"), *failures])
+    readme = Path(__file__).with_name("README.md")
+    before, rest = readme.read_text().split(BEGIN)
+    readme.write_text(f"{before}{BEGIN}\n\n{statistics(kept_frames)}\n\n{END}{rest.split(END)[1]}")
     print(
         len(kept_frames), "molecules,", hashlib.sha256(target.read_bytes()).hexdigest(), target.stat().st_size, "bytes"
     )
     print(Counter(re.sub(r"the same as.*", "a duplicate", reason)[:60] for *_, reason in failures).most_common())
+
+
+def statistics(molecules_kept: list[list[Atoms]]) -> str:
+    """Tables of what there is, by point group and by frame, in Markdown."""
+    by_group: dict[str, list[list[Atoms]]] = {}
+    by_frame: dict[str, list[list[Atoms]]] = {}
+    for frames in molecules_kept:
+        by_group.setdefault(frames[0].info["group"], []).append(frames)
+        by_frame.setdefault(frames[0].info["frame"], []).append(frames)
+    rows = [
+        "| S | molecules | controls | with several minima | K of the lowest minimum |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for group, found in sorted(by_group.items(), key=lambda item: (-len(item[1]), item[0])):
+        lowest = Counter(frames[1].info["kept"] for frames in found if len(frames) > 1)
+        names = ", ".join(f"{name} {count}" for name, count in sorted(lowest.items(), key=lambda i: (-i[1], i[0])))
+        rows.append(f"| {group} | {_counts(found)} | {names} |")
+    rows += [f"| all | {_counts(molecules_kept)} | |", ""]
+    rows += ["| frame | molecules | controls | with several minima |", "| --- | --- | --- | --- |"]
+    rows += [f"| {frame} | {_counts(found)} |" for frame, found in sorted(by_frame.items())]
+    return "\n".join(rows)
+
+
+def _counts(found: list[list[Atoms]]) -> str:
+    return f"{len(found)} | {sum(len(f) == 1 for f in found)} | {sum(len(f) > 2 for f in found)}"
 
 
 if __name__ == "__main__":

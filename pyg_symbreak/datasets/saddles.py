@@ -16,7 +16,7 @@ from pyg_symbreak.structures import from_ase
 
 __all__ = ["Saddles"]
 
-SHA256 = "2a1e77e6bfc60298cc7d5cea90cf796c6690350adda55909e7658fa4c43b9c9c"
+SHA256 = "c59cd1211fb2dc3b03c705483f0225ccc394e7318e292cbb25878bc9827e41db"
 
 
 class Saddles(ShippedDataset):

@@ -98,6 +98,17 @@ def test_size(dataset):
     assert FILE.stat().st_size < 8_000_000
 
 
+def test_table_of_the_data_sheet(dataset):
+    controls = sum(not data.unstable.any() for data in dataset)
+    several = sum(len(data.minima_energy) > 1 for data in dataset)
+    sheet = (FILE.parent / "README.md").read_text()
+    assert f"| all | {len(dataset)} | {controls} | {several} |" in sheet
+    for group, count in Counter(data.group for data in dataset).items():
+        assert f"| {group} | {count} |" in sheet
+    for frame, count in Counter(data.frame for data in dataset).items():
+        assert f"| {frame} | {count} |" in sheet
+
+
 def test_no_electron_is_unpaired(dataset):
     assert all((int(data.z.sum()) - int(data.charge)) % 2 == 0 for data in dataset)
 
