@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,7 +102,8 @@ def _molecules(path: Path) -> Iterator[tuple[Atoms, list[Atoms]]]:
     """Each symmetric molecule and its minima."""
     require_unchanged(path, SHA256)
     saddle, minima = None, []
-    for atoms in iread(path, ":", format="extxyz"):
+    text = gzip.decompress(path.read_bytes()).decode()
+    for atoms in iread(io.StringIO(text), ":", format="extxyz"):
         if atoms.info["role"] == "minimum":
             minima.append(atoms)
             continue
