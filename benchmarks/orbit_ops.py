@@ -218,7 +218,7 @@ def device_name(device: str) -> str:
     return f"{model}, {torch.get_num_threads()} thread(s), load average {os.getloadavg()[0]:.1f}"
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--nodes", type=int, default=10**6)
@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("--graphs", type=int, default=680, help="graphs of 147 nodes for the projection")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, help="a Markdown file to write the tables to")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     device = args.device
     if device == "cuda" and not torch.cuda.is_available():
         sys.exit("no CUDA device here: run with --device cpu")

@@ -235,7 +235,8 @@ class Orbits:
         if key not in self._tables:
             means = self._coset_means(kinds)
             if method == "triton":
-                parts = [self.order, self.offsets, self.coset, *(mean.flatten(1) for mean in means)]
+                side_by_side = [torch.empty(self.num_cosets, 0), *(mean.flatten(1) for mean in means)]
+                parts = [self.order, self.offsets, self.coset, torch.cat(side_by_side, dim=1)]
             else:
                 parts = [part for mean in means for part in self._fixed_fields(mean, self.coset)]
             device = self.node.device

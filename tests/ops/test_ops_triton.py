@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from pyg_symbreak.ops import REDUCTIONS, Orbits, orbit_reduce
+from pyg_symbreak.ops.project import layout
 
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
@@ -63,10 +65,13 @@ def test_reduction_compiles_for_hopper_without_spills(reduce, dtype, tmp_path, m
     from pyg_symbreak.ops._triton import reduce_kernel, reduce_settings
 
     index, values = "*i64", TYPES[dtype]
-    pointers = {"x": values, "order": index, "offsets": index, "weight": values, "out": values}
+    pointers = dict.fromkeys(("starts", "stops"), index)
+    pointers = {"x": values, "order": index, **pointers, "weight": values, "out": values}
     for broadcast, weighted in ((True, False), (False, reduce in ("sum", "logsumexp"))):
         settings = {"REDUCE": reduce, "WEIGHTED": weighted, "BROADCAST": broadcast, **reduce_settings(dtype, 24, 64)}
-        registers, spilled, ptx = compile_for_hopper(reduce_kernel, pointers, ["channels"], settings, tmp_path)
+        registers, spilled, ptx = compile_for_hopper(
+            reduce_kernel, pointers, ["channels", "longest"], settings, tmp_path
+        )
         print(f"{reduce} {dtype} broadcast={broadcast} weighted={weighted}: {registers} registers")
         assert spilled == 0
         assert "atom." not in ptx
@@ -74,19 +79,32 @@ def test_reduction_compiles_for_hopper_without_spills(reduce, dtype, tmp_path, m
         assert ".v4.b32" in ptx or ".v2.b64" in ptx  # 16 bytes a load
 
 
-@pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("dim", [1, 3, 5, 7, 9])
-def test_projection_compiles_for_hopper_without_spills(dim, dtype, tmp_path, monkeypatch):
+PROJECTIONS = [
+    (f"{mul}x{l}e", "both", dtype) for mul, l in ((32, 0), (32, 1), (16, 2), (16, 3), (8, 4)) for dtype in TYPES
+]
+PROJECTIONS += [("32x1o", "sum", torch.float32), ("32x1o", "spread", torch.bfloat16)]
+PROJECTIONS += [("64x0e+32x1o+16x2e", "both", torch.float32)]
+
+
+@pytest.mark.parametrize(("irreps", "phase", "dtype"), PROJECTIONS)
+def test_projection_compiles_for_hopper_without_spills(irreps, phase, dtype, tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     from pyg_symbreak.ops._triton import project_kernel, project_settings
 
     index, values = "*i64", TYPES[dtype]
     table = "*fp64" if dtype == torch.float64 else "*fp32"
-    pointers = {"x": values, "order": index, "offsets": index, "coset": index, "table": table, "out": values}
-    numbers = ["width", "start_column", "mul"]
-    settings = project_settings(dtype, 24, 32, dim)
-    registers, spilled, ptx = compile_for_hopper(project_kernel, pointers, numbers, settings, tmp_path, divisible=False)
-    print(f"l={dim // 2} {dtype}: {registers} registers")
+    pointers = {"x": values, **dict.fromkeys(("order", "starts", "stops", "rows", "coset"), index)}
+    out = table if phase == "sum" else values
+    pointers |= {"table": table, "blocks": index, "fixed_rows": table, "out": out}
+    muls, dims, _ = layout(irreps)
+    settings = {"PHASE": phase, **project_settings(dtype, 24, muls, dims)}
+    assert settings["VECTOR"] * dtype.itemsize == 16
+    numbers = ["width", "cosets_apart", "longest"]
+    registers, spilled, ptx = compile_for_hopper(project_kernel, pointers, numbers, settings, tmp_path, False)
+    print(f"{irreps} {phase} {dtype}: {registers} registers")
     assert spilled == 0
     assert "atom." not in ptx
     assert "red.global" not in ptx
+    wide = r"global(\.\w+)*\.(v4\.b32|v2\.b64)"
+    assert phase == "spread" or re.search(r"ld\." + wide, ptx)  # 16 bytes a load
+    assert phase == "sum" or re.search(r"st\." + wide, ptx)

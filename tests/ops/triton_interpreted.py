@@ -9,7 +9,7 @@ import torch
 from e3nn import o3
 from orbit_reference import permutations, point_group, random_rotation, symmetric_points
 
-from pyg_symbreak.ops import REDUCTIONS, Orbits, orbit_broadcast, orbit_project, orbit_reduce
+from pyg_symbreak.ops import REDUCTIONS, Orbits, _triton, orbit_broadcast, orbit_project, orbit_reduce
 
 SIZES = torch.tensor([5, 0, 1, 40, 3])
 DTYPES = {torch.float64: 1e-13, torch.float32: 1e-5, torch.bfloat16: 3e-2}
@@ -42,6 +42,22 @@ def test_reductions(reduce, dtype, broadcast):
         )
         assert got.dtype == dtype
         torch.testing.assert_close(got, expected, rtol=DTYPES[dtype], atol=DTYPES[dtype])
+
+
+@pytest.mark.parametrize("reduce", REDUCTIONS)
+def test_long_orbits_in_segments(reduce, monkeypatch):
+    monkeypatch.setattr(_triton, "LONG", 7)
+    orbits = partition()
+    x = features(orbits.num_nodes, 3, dtype=torch.float32)
+    weight = None if reduce in ("min", "max") else features(orbits.num_nodes, seed=1).exp().float()
+    for broadcast in (False, True):
+        got, expected = (
+            orbit_reduce(x, orbits, reduce, weight=weight, broadcast=broadcast, method=m) for m in ("triton", "torch")
+        )
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    segments = _triton.long_orbits(orbits.offsets)
+    assert segments.orbit.tolist() == [3]
+    assert (segments.stops - segments.starts).tolist() == [7, 7, 7, 7, 7, 5]
 
 
 @pytest.mark.parametrize("reduce", REDUCTIONS)
@@ -92,7 +108,7 @@ def symmetric_batch():
     ("irreps", "dtype"),
     [
         *(("1o", dtype) for dtype in DTYPES),
-        ("3x0e+40x1o+2x2e+2x1o+1x3o", torch.float64),
+        ("3x0e+33x1o+2x2e+2x1o+1x3o", torch.float64),
         ("3x0e+2x2e+1x4e", torch.bfloat16),
         ("0x1o+0o", torch.float32),
     ],
@@ -103,6 +119,16 @@ def test_projection(irreps, dtype):
     got, expected = (orbit_project(x, orbits, irreps, method=m) for m in ("triton", "torch"))
     assert got.dtype == dtype
     torch.testing.assert_close(got, expected, rtol=DTYPES[dtype], atol=DTYPES[dtype])
+
+
+@pytest.mark.parametrize("irreps", ["1x0e+2x1o", "8x1o+4x0e"])
+def test_projection_of_long_orbits_in_segments(irreps, monkeypatch):
+    monkeypatch.setattr(_triton, "LONG", 5)
+    orbits = symmetric_batch()
+    x = features(orbits.num_nodes, o3.Irreps(irreps).dim)
+    got, expected = (orbit_project(x, orbits, irreps, method=m) for m in ("triton", "torch"))
+    torch.testing.assert_close(got, expected, rtol=1e-13, atol=1e-13)
+    assert len(_triton.long_orbits(orbits.offsets).which) > 3
 
 
 def test_derivatives_of_projection():
