@@ -232,7 +232,7 @@ def find_octahedra(x: Data | Atoms) -> Octahedra:
     ----------
     x : Data or ase.Atoms
         A crystal with three times as many atoms of one element X as centres B, each of which has six X for nearest
-        neighbours, and each X two centres.
+        neighbours, and each X two centres. Where A has six too, as in LiNbO3, the octahedra are the smaller ones.
 
     Raises
     ------
@@ -252,10 +252,10 @@ def find_octahedra(x: Data | Atoms) -> Octahedra:
     atoms = check_structure(x)
     counts = Counter(atoms.numbers.tolist())
     if atoms.pbc.all():
-        for b, x_ in [(b, c) for b in counts for c in counts if counts[c] == 3 * counts[b]]:
-            found = _octahedra(atoms, b, x_)
-            if found is not None:
-                return found
+        pairs = [(b, c) for b in counts for c in counts if counts[c] == 3 * counts[b]]
+        found = [octahedra for b, c in pairs if (octahedra := _octahedra(atoms, b, c)) is not None]
+        if found:
+            return min(found, key=lambda octahedra: np.linalg.norm(octahedra.arms, axis=1).mean())
     raise ValueError(
         f"{atoms.get_chemical_formula()}: no octahedra of a perovskite ABX3, centres with six X for nearest neighbours "
         "and three times as many X, each between two centres"

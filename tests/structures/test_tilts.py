@@ -5,6 +5,7 @@ import pytest
 import spglib
 from ase import Atoms
 from ase.build import bulk
+from ase.spacegroup import crystal
 from scipy.spatial.transform import Rotation
 
 from pyg_symbreak.structures import find_octahedra, parse_glazer
@@ -86,6 +87,20 @@ def test_calcium_titanate():
     assert tilts.angles[1] == pytest.approx(tilts.angles[2], abs=1e-6)
     assert tilts.angles[1, 1] == pytest.approx(7.6, abs=0.2)
     assert abs(tilts.axes[0] @ catio3().cell.array[2]) <= 7.66
+
+
+@pytest.mark.parametrize("symbols", [("Li", "Nb", "O"), ("O", "Li", "Nb"), ("Nb", "O", "Li")])
+def test_lithium_niobate(symbols):
+    """Both metals have six oxygens: R3c, S. C. Abrahams et al., J. Phys. Chem. Solids 27, 997 (1966)."""
+    places = {"Li": (0, 0, 0.2829), "Nb": (0, 0, 0), "O": (0.0492, 0.3446, 0.0647)}
+    cell = (5.1483, 5.1483, 13.8631, 90, 90, 120)
+    atoms = crystal(symbols, [places[s] for s in symbols], spacegroup=161, cellpar=cell)
+    octahedra = find_octahedra(atoms)
+    assert set(atoms.symbols[octahedra.centers]) == {"Nb"}
+    assert np.linalg.norm(octahedra.arms, axis=1).max() < 2.2
+    tilts = octahedra.tilts()
+    assert tilts.symbol == "a-a-a-"
+    assert np.linalg.norm(tilts.angles) == pytest.approx(23, abs=1)  # about [111], as H. D. Megaw has it
 
 
 def test_what_is_no_perovskite_or_no_tilt():
