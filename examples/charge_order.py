@@ -6,6 +6,9 @@ order (k = R) has two domains and Fm-3m; layers (X) and rows (M) have six each a
 Oxygen moves towards the higher charge, by half the difference times 0.09 Å: octahedra breathe. A network that is
 trained on one domain of each order gives charges and displacements of all 14.
 
+Vanadium dioxide beside it: below 340 K the chains of vanadium in rutile pair up, k = R, and P2_1/c is kept. The
+distortion is one of those that are listed, and its object a field of vectors, 1o on the vanadium, of 8 domains.
+
     python examples/charge_order.py
 """
 
@@ -20,13 +23,16 @@ import torch
 import typer
 from _shared import Run, console, table
 from ase import Atoms
+from ase.geometry import get_distances
 from ase.io import write
+from ase.spacegroup import crystal
 from matplotlib.lines import Line2D
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from pyg_symbreak.breaking import NodeBreakingSet, breaking_set
 from pyg_symbreak.detect import Symmetry, detect_symmetry
+from pyg_symbreak.distort import Distortion, distortions
 from pyg_symbreak.losses import curie_residual
 from pyg_symbreak.nn import GatedNetwork
 from pyg_symbreak.structures import find_octahedra, from_ase
@@ -84,6 +90,41 @@ def train(data: Data, fields: Tensor | None, targets: Tensor, steps: int, seed: 
 
     fit(model, loss, steps, polish=steps, progress="no object" if fields is None else "one domain of each")
     return model
+
+
+def rutile() -> Atoms:
+    """Metallic VO2, D. B. McWhan, M. Marezio, J. P. Remeika & P. D. Dernier, Phys. Rev. B 10, 490 (1974)."""
+    cell = (4.5546, 4.5546, 2.8514, 90, 90, 90)
+    return crystal(("V", "O"), [(0, 0, 0), (0.3001, 0.3001, 0)], spacegroup=136, cellpar=cell)
+
+
+def dimers() -> tuple[Distortion, Atoms, NodeBreakingSet]:
+    """Of the distortions of rutile that keep P2_1/c the one that moves vanadium most along the chains.
+
+    With it the structure in which the shorter distance of vanadium is 2.62 Å, as in the M1 phase (J. M. Longo & P.
+    Kierkegaard, Acta Chem. Scand. 24, 420 (1970)), where the pairs are turned out of the chains too, and the objects.
+    """
+    ways = [way for way in distortions(rutile(), supercell=(2, 2, 2)) if way.symbol == "P2_1/c (14)"]
+    ways = [way for way in ways if [letter for letter, _ in way.k] == ["R"]]
+
+    def along(way: Distortion) -> float:
+        assert way.parent is not None
+        return float(np.abs(way.direction[way.parent.numbers == 23, 2]).max())
+
+    way = max(ways, key=along)
+    assert way.parent is not None
+    paired = way.parent.copy()
+    paired.positions += (2.8514 - 2.62) / 2 / along(way) * way.direction
+    assert way.kept is not None
+    return way, paired, breaking_set(way.kept.symmetry, keep=way, nodes="V", irreps="1o")
+
+
+def chain_distances(atoms: Atoms) -> tuple[float, float]:
+    """The shorter and the longer distance of neighbours in the chains, Å."""
+    vanadium = atoms[atoms.numbers == 23].repeat(2)
+    apart = get_distances(vanadium.positions, cell=vanadium.cell, pbc=True)[1]
+    near = np.sort(apart, axis=1)[:, 1:3]
+    return float(near[:, 0].mean()), float(near[:, 1].mean())
 
 
 def figure(atoms: Atoms, found: dict[str, Tensor], captions: dict[str, str]) -> plt.Figure:
@@ -161,9 +202,15 @@ def main(
                 ends.append(end)
     total = sum(row["domains"] for row in rows)
     console.print(table(f"Charge orders of BaBiO3: trained on 3 domains, asked for {total}", rows))
+    way, paired, objects = dimers()
+    short, long = chain_distances(paired)
+    row = {"k": way.k[0][0], "irrep": way.irrep, "space group": way.symbol, "domains": objects.size}
+    row |= {"irreps of objects": str(objects.irreps), "short V-V (Å)": short, "long V-V (Å)": long}
+    console.print(table("Dimers of VO2, from rutile", [row], ".2f"))
     write(out / "domains.extxyz", ends)
+    write(out / "dimers.extxyz", paired)
     figure(atoms, drawn, captions).savefig(out / "charge_order.png", dpi=100)
-    files.finish({"orders": rows}, "Structures, figure and metrics")
+    files.finish({"orders": rows, "dimers": row}, "Structures, figure and metrics")
 
 
 if __name__ == "__main__":
