@@ -21,6 +21,7 @@ far from every input): which of the two has to be read.
 import argparse
 import ast
 import contextlib
+import gc
 import importlib
 import itertools
 import json
@@ -364,6 +365,7 @@ def main() -> None:
         if name.split(".")[0] != "pyg_symbreak":
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
+    gc.freeze()  # the processes to come neither look through these objects for garbage nor copy them
     rows: list[dict[str, Any]] = []
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:

@@ -204,7 +204,10 @@ def test_other_errors(tmp_path):
 
 def test_runs_as_a_module():
     result = subprocess.run(
-        [sys.executable, "-m", "pyg_symbreak.cli", "group", "Q7"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "pyg_symbreak.cli", "inspect", "missing.cif"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")

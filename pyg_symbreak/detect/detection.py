@@ -124,7 +124,8 @@ def approximate_symmetries(x: Data | Atoms, limit: float = REACH, *, features: F
     x, features
         As in :func:`detect_symmetry`.
     limit : float
-        Largest residual that is looked for, Å; lowered to 0.45 of the shortest distance between two atoms.
+        Largest residual that is looked for, Å; lowered to 0.45 of the shortest distance between two atoms and, of a
+        crystal, to 0.24 of the smallest thickness of its cell.
 
     Returns
     -------

@@ -282,9 +282,11 @@ class FiniteGroup:
                 return
             seen.update(self.conjugates(m, under=frame))
             yield m
-            inside, fitting = set(m), []
+            tried, fitting = np.zeros(self.order, dtype=bool), []
+            tried[list(m)] = True
             for g in candidates:
-                if g not in inside:
+                if not tried[g]:
+                    tried[self.table[list(m), g]] = True  # M and any element of a coset Mg generate the same group
                     larger = self.generate((*m, g))
                     if in_s[list(larger)].sum() == len(k):
                         fitting.append((g, larger))

@@ -234,6 +234,13 @@ def test_levels_that_differ_by_round_off_are_one():
     assert PointGroup("Oh").order == approximate_symmetries(turned(cube, 3))[0].order
 
 
+def test_levels_of_a_cell_that_is_thin_for_the_limit():
+    """Atoms of their own images allow 0.45 of 3.36 Å, the cell less than a quarter of it."""
+    (level,) = approximate_symmetries(Atoms("Po", cell=[3.36] * 3, pbc=True), limit=1.0)
+    assert level.space_group.number == 221
+    assert level.plateau[1] == pytest.approx(0.24 * 3.36)
+
+
 def test_a_result_tells_of_larger_groups_nearby():
     atoms = molecule("CH4")
     atoms.positions[0, 0] += 0.02

@@ -119,6 +119,14 @@ def test_features_of_atoms_on_a_line(atoms, irreps, value, name, listed):
             assert found.group == PointGroup(name).rotated(rotation * np.linalg.det(rotation))
 
 
+def test_what_features_on_a_line_miss_by_is_told():
+    """The inversion fits the atoms exactly and the vectors nearly."""
+    found = detect_symmetry(with_feature(molecule("O2"), [[0, 0, 1], [0, 0, -1.0004]]), features={"v": "1o"})
+    assert found.group.schoenflies == "Dinfh"
+    assert 1e-4 < found.residuals[1] <= found.residual < 1e-3
+    assert found.residuals[0] < 1e-12
+
+
 def test_directions_across_a_line_are_refused():
     with pytest.raises(ValueError, match="across the axis"):
         detect_symmetry(with_feature(molecule("O2"), [[1, 0, 0], [1, 0, 0]]), features={"v": "1o"})

@@ -9,6 +9,7 @@ from ase.spacegroup import crystal
 from scipy.spatial.transform import Rotation
 
 from pyg_symbreak.detect import detect_symmetry
+from pyg_symbreak.detect.normalizer import smith_form
 
 PEROVSKITE = Atoms(
     "SrTiO3",
@@ -177,3 +178,21 @@ def test_normalizers_of_primitive_cells_are_those_of_the_tables(number, index):
     s = detect_symmetry(general(number, [*lengths, *angles]))
     assert s.space_group.number == number
     assert s.normalizer().order == index * s.order
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (5, 3), (6, 2)])
+def test_smith_form_of_integer_matrices(shape):
+    """Entries without a common divisor, which take several steps; the second matrix of each pair is of lower rank."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a = rng.integers(-9, 10, shape)
+        lower = a.copy()
+        lower[:, 1] = -3 * a[:, 0]
+        for matrix in (a, lower):
+            u, diagonal, v = smith_form(matrix)
+            expected = np.zeros(shape, dtype=int)
+            np.fill_diagonal(expected, diagonal)
+            assert (u @ matrix @ v == expected).all()
+            assert {round(abs(np.linalg.det(u))), round(abs(np.linalg.det(v)))} == {1}
+            assert (diagonal >= 0).all()
+            assert ((diagonal > 0) == (np.arange(shape[1]) < np.linalg.matrix_rank(matrix))).all()

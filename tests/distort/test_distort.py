@@ -294,9 +294,13 @@ def test_starts_are_inequivalent():
         assert [j for j, b in enumerate(starts) if same_structure(a, b)] == [i]
 
 
-def test_signs_that_are_said_to_be_alike_are_and_the_others_are_not():
-    atoms = symmetric(molecule("CH4"))
-    for d in distortions(atoms):
+@pytest.mark.parametrize(("name", "combine"), [("CH4", 1), ("BF3", 2)])
+def test_signs_that_are_said_to_be_alike_are_and_the_others_are_not(name, combine):
+    """Of BF3 some operation turns A2'' into its opposite and none E', so none turns their sum."""
+    atoms = symmetric(molecule(name))
+    found = distortions(atoms, combine=combine)
+    assert {len(d.parts) for d in found} == {*range(1, combine + 1)}
+    for d in found:
         reach = 0.3 * nearest_neighbor_distance(atoms) * d.direction
         signs = [Atoms(atoms.numbers, atoms.positions + s * reach) for s in (1, -1)]
         assert same_structure(*signs) == d.reversible

@@ -62,6 +62,22 @@ def test_autocorrelation_of_an_autoregressive_chain(rho, chains, generator):
     assert autocorrelation(torch.ones(50)).value == math.inf
 
 
+def test_autocorrelation_of_a_short_series_by_hand(generator):
+    """Each ρ(t) is a mean over the N - t pairs that there are, which few steps show."""
+    noise = torch.randn(13, generator=generator, dtype=torch.float64)
+    x = noise[1:] + 0.8 * noise[:-1]
+    centered = (x - x.mean()).tolist()
+    covariance = [sum(a * b for a, b in zip(centered, centered[t:], strict=False)) / (12 - t) for t in range(12)]
+    tau, window = 0.5, 0
+    while window < 5 * tau:
+        window += 1
+        tau += covariance[window] / covariance[0]
+    found = autocorrelation(x)
+    assert window == 2
+    assert found.value == pytest.approx(tau)
+    assert found.error == pytest.approx(tau * math.sqrt((4 * window + 2) / 12))
+
+
 def test_hybrid_monte_carlo(generator):
     def action(x):
         return (x**4 / 4 - x**2).sum(1)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import chisquare
+from scipy.stats import chisquare, kstest, vonmises
 
 from pyg_symbreak.flows import SpinFlow, VacuumMixture, effective_sample_size, fit_samples, log_partition
 from pyg_symbreak.groups import PointGroup
@@ -92,6 +92,9 @@ def test_trees_are_exact(name):
         mean = 1 / math.tanh(J) - 1 / J if name == "O(3)" else float(torch.special.i1(torch.tensor(J))) / np.i0(J)
     assert abs(bond.mean() - mean) < 4 * bond.std() / math.sqrt(2000)
     assert abs(across.mean() - mean**2) < 4 * across.std() / math.sqrt(2000)
+    if name == "XY":
+        turn = torch.atan2(x[:, 0, 0] * x[:, 1, 1] - x[:, 0, 1] * x[:, 1, 0], bond)
+        assert kstest(turn.numpy(), vonmises(J).cdf).pvalue > 0.01
 
 
 @pytest.mark.parametrize("name", MODELS)
