@@ -46,6 +46,7 @@ setup(
     extras_require={
         "scatter": ["torch-scatter"],
         "benchmark": ["libmsym", "pymatgen", "pynauty"],
+        "peers": ["nequip>=0.19", "cuequivariance-torch>=0.13"],
         "distributed": ["ray>=2.9"],
         "quantum": ["pyscf"],
         "potentials": ["sevenn>=0.13"],

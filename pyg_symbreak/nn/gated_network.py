@@ -38,8 +38,8 @@ class GatedNetwork(nn.Module):
     by :math:`(\overline{(h_i^l)^2} + 0.03)^{1/2}`, the mean being over channels and components. All are smooth and
     act on one node and its neighbours alone.
 
-    ``torch.compile`` takes from 18 s to minutes on a CPU and makes a step a third to a half faster: it pays from some
-    thousand steps (``benchmarks/training_options.py``).
+    ``torch.compile`` takes from 13 s to minutes on a CPU and a sixth to a quarter off the time of a step: it pays from
+    some thousand steps (``benchmarks/training_options.py``).
 
     The network is equivariant jointly in the input and the object. A network without ``irreps_breaking``, or with
     zeros as the object, is equivariant in the input alone, and its output at least as symmetric as the input.

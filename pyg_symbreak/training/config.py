@@ -49,7 +49,7 @@ class Config:
     seeds : list of int
         One run for each.
     compile : bool
-        Compile the network (``torch.compile``): up to minutes at the start, and half the time of a step
+        Compile the network (``torch.compile``): up to minutes at the start, and a quarter of the time of a step less
         (``benchmarks/training_options.py``).
     devices : int, optional
         Processes on each machine, one for a GPU. Default: one, or what ``torchrun`` started.

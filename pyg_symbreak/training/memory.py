@@ -13,7 +13,7 @@ def keep_freed_memory() -> bool:
     """Let the C library keep what tensors free for the tensors of the next step, instead of giving it back each time.
 
     On Linux with glibc, for this process: ``mallopt`` with what ``MALLOC_MMAP_MAX_=0`` and ``MALLOC_TRIM_THRESHOLD_``
-    say in the environment. A step then takes no page faults and two thirds of the time
+    say in the environment. A step then takes hardly any page faults and a tenth less time
     (``benchmarks/training_options.py``), and the process its largest size throughout.
 
     Returns
