@@ -1,7 +1,8 @@
 """Make saddles.xyz.gz, what :class:`pyg_symbreak.datasets.Saddles` reads: molecules at saddles, and what lies below.
 
-python datasets/saddles/make_saddles.py compute FOLDER --processes 2    a line in FOLDER/records.jsonl for each molecule
-python datasets/saddles/make_saddles.py write FOLDER                    saddles.xyz.gz and failures.csv beside this file
+python make_saddles.py compute FOLDER --processes 2    a line in FOLDER/records.jsonl for each molecule
+python make_saddles.py verify FOLDER --processes 2     a line in FOLDER/curvatures.jsonl for each minimum
+python make_saddles.py write FOLDER                    saddles.xyz.gz, failures.csv and tables beside this file
 
 Needs tblite (pip install tblite==0.8.0). A run that was stopped goes on where it was.
 """
@@ -31,13 +32,14 @@ from ase.data import covalent_radii
 from ase.io import write
 from frames import molecules
 from rich.progress import track
+from scipy.linalg import null_space
 from scipy.sparse.csgraph import connected_components
 from tblite.ase import TBLite
 
 from pyg_symbreak.breaking import largest_group
 from pyg_symbreak.detect import Symmetry, detect_symmetry, symmetrize
 from pyg_symbreak.diagnosis import kept_symmetry
-from pyg_symbreak.distort import relax, same_structure
+from pyg_symbreak.distort import FLAT, relax, same_structure
 from pyg_symbreak.structures import remove_rigid_motion
 
 SYMPREC = 1e-3
@@ -57,6 +59,8 @@ LOWER = 2e-3
 """eV: by how much a minimum is below the saddle at least."""
 SAME = 2e-3
 """eV: molecules of the same shape whose energies differ by less are the same."""
+STEP, NEARLY_FLAT = 0.01, 0.1
+"""Å, length of a displacement for the force constants; eV/Å², curvatures that are computed more precisely."""
 BEGIN, END = "<!-- written by make_saddles.py -->", "<!-- end -->"
 METHOD = {"method": "GFN2-xTB", "accuracy": 0.1, "max_iterations": 120, "verbosity": 0}
 
@@ -167,6 +171,61 @@ def read(path: Path) -> list[dict]:
     return records
 
 
+# ------------------------------------------------------------------ whether the minima are minima
+
+
+def lowest_curvature(job: tuple[str, str, int, int, Atoms]) -> dict:
+    """Lowest eigenvalue of all force constants, eV/Å², beside translations and rotations.
+
+    From forward differences; from central ones where it is below ``NEARLY_FLAT``.
+    """
+    frame, name, number, charge, atoms = job
+    atoms.calc = TBLite(charge=charge, **METHOD)
+    x = atoms.positions.copy()
+    rigid = np.concatenate([np.tile(np.eye(3), (len(x), 1))] + [np.cross(a, x).reshape(-1, 1) for a in np.eye(3)], 1)
+    inner = null_space(rigid.T, rcond=1e-4)
+    zero = atoms.get_forces().ravel()
+
+    def forces(step: float) -> np.ndarray:
+        out = []
+        for mode in inner.T:
+            atoms.positions = x + step * mode.reshape(-1, 3)
+            out.append(atoms.get_forces().ravel())
+        return np.array(out)
+
+    def lowest(differences: np.ndarray) -> float:
+        hessian = differences @ inner
+        return float(np.linalg.eigvalsh((hessian + hessian.T) / 2)[0])
+
+    plus = forces(STEP)
+    value = lowest((zero - plus) / STEP)
+    if value < NEARLY_FLAT:
+        value = lowest((forces(-STEP) - plus) / (2 * STEP))
+    return {"frame": frame, "name": name, "number": number, "lowest": round(value, 5)}
+
+
+def verify(folder: Path, processes: int) -> None:
+    """Compute the lowest curvatures of the minima that the folder lacks, into FOLDER/curvatures.jsonl."""
+    path = folder / "curvatures.jsonl"
+    known = {(r["frame"], r["name"], r["number"]) for r in read(path)}
+    records = {(r["frame"], r["name"]): r for r in read(folder / "records.jsonl") if "failure" not in r}
+    jobs = [
+        (*key, number, record["charge"], Atoms(record["numbers"], s["positions"]))
+        for key, record in records.items()
+        for number, s in enumerate(record["found"])
+        if s["kind"] == "minimum" and (not number or is_below(s, record["found"][0])) and (*key, number) not in known
+    ]
+    with path.open("a") as file, Pool(processes) as pool:
+        for row in track(pool.imap_unordered(lowest_curvature, jobs), "minima", total=len(jobs)):
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+
+
+def is_below(structure: dict, first: dict) -> bool:
+    """Whether the energy is below that of the saddle."""
+    return structure["energy"] < first["energy"] - LOWER
+
+
 # ------------------------------------------------------------------ the file
 
 
@@ -185,8 +244,10 @@ def kept(symmetry: Symmetry, displacements: np.ndarray) -> tuple[str, float, np.
     return group.schoenflies, len(rotations) / group.order, images[mask].mean(0)
 
 
-def frames_of(record: dict) -> list[Atoms]:
+def frames_of(record: dict, lowest: dict[tuple[str, str, int], float]) -> list[Atoms]:
     """The saddle and its minima, the lowest first, in the saddle's place and order of atoms.
+
+    ``lowest`` holds the lowest curvatures of the minima by frame, name and number.
 
     Raises
     ------
@@ -194,7 +255,8 @@ def frames_of(record: dict) -> list[Atoms]:
         The molecule has no place in the data; the message says why.
     """
     first, *others = record["found"]
-    if first["kind"] not in ("saddle", "minimum"):
+    key = (record["frame"], record["name"])
+    if first["kind"] not in ("saddle", "minimum") or (first["kind"] == "minimum" and lowest[(*key, 0)] < FLAT):
         raise ValueError("the symmetric structure is flat: neither a saddle nor a minimum")
     atoms = Atoms(record["numbers"], first["positions"])
     atoms.positions -= atoms.positions.mean(0)
@@ -206,9 +268,9 @@ def frames_of(record: dict) -> list[Atoms]:
     ends = [(d["found"], d["end"]) for d in record["descents"] if d["end"] is not None]
     minima, undecided = [], sum(d["found"] is None for d in record["descents"])
     for number, other in enumerate(others, 1):
-        if other["energy"] > first["energy"] - LOWER or other["kind"] == "saddle":
+        if not is_below(other, first) or other["kind"] == "saddle":
             continue
-        if other["kind"] != "minimum":
+        if other["kind"] != "minimum" or lowest[(*key, number)] < FLAT:
             undecided += 1
             continue
         ways = [np.array(end) - atoms.positions for found, end in ends if found == number]
@@ -249,6 +311,7 @@ def write_file(folder: Path) -> None:
     """The molecules that came out well, in the order of the list, and the reasons of the others."""
     records = {(r["frame"], r["name"]): r for r in read(folder / "records.jsonl")}  # the last of each
     order = [key for frame, name, *_ in molecules() if (key := (frame, name)) in records]
+    lowest = {(r["frame"], r["name"], r["number"]): r["lowest"] for r in read(folder / "curvatures.jsonl")}
     kept_frames: list[list[Atoms]] = []
     failures: list[tuple[str, str, str]] = []
     alike: dict[tuple, list[Atoms]] = {}
@@ -257,7 +320,7 @@ def write_file(folder: Path) -> None:
         try:
             if "failure" in record:
                 raise ValueError(record["failure"])
-            frames = frames_of(record)
+            frames = frames_of(record, lowest)
             formula = (frames[0].get_chemical_formula(), frames[0].info["charge"], frames[0].info["group"])
             for other in alike.setdefault(formula, []):
                 if abs(other.info["energy_eV"] - frames[0].info["energy_eV"]) < SAME and same_structure(
@@ -314,7 +377,7 @@ def _counts(found: list[list[Atoms]]) -> str:
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["compute", "write"])
+    parser.add_argument("what", choices=["compute", "verify", "write"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--first", type=int, help="so many molecules")
@@ -322,5 +385,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     if arguments.what == "compute":
         run(arguments.folder, arguments.processes, arguments.first, arguments.seconds)
+    elif arguments.what == "verify":
+        verify(arguments.folder, arguments.processes)
     else:
         write_file(arguments.folder)

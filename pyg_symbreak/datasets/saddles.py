@@ -18,7 +18,7 @@ from pyg_symbreak.structures import from_ase
 
 __all__ = ["Saddles"]
 
-SHA256 = "c59cd1211fb2dc3b03c705483f0225ccc394e7318e292cbb25878bc9827e41db"
+SHA256 = "ea9374a76801a836c02615046ad671df5ccd6849f921e97632afe4384a7c3888"
 
 
 class Saddles(ShippedDataset):
