@@ -263,6 +263,15 @@ def train(
         from pyg_symbreak.training.config import Config
 
         settings = Config.read(config)
+        if settings.dataset == "Saddles":
+            if resume:
+                raise ValueError("a run on Saddles takes minutes and has no checkpoints: start it anew")
+            from pyg_symbreak.cli.train import show_minima
+            from pyg_symbreak.training.minima_run import train_minima
+
+            folder = out or Path("results") / config.stem
+            emit(train_minima(settings, folder), as_json, lambda report: show_minima(report, folder))
+            return
         from pyg_symbreak.cli.train import show
         from pyg_symbreak.training.memory import keep_freed_memory
         from pyg_symbreak.training.run import is_first_process
@@ -273,6 +282,28 @@ def train(
         found = run(settings, folder, resume)
         if is_first_process():
             emit(found, as_json, lambda report: show(report, folder))
+
+
+@app.command()
+def predict(
+    model: Annotated[Path, typer.Argument(help="Folder of a run of train with dataset: Saddles.")],
+    file: Annotated[
+        Path, typer.Argument(help="Symmetric molecule, in any format that ASE reads; of several frames the last.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File for the structures, extended XYZ.")] = Path(
+        "minima.extxyz"
+    ),
+    charge: Annotated[float, typer.Option(help="Of the molecule, elementary charges.")] = 0.0,
+    most: Annotated[int, typer.Option(min=1, help="Answers that are written, the first ones.")] = 10,
+    seed: Annotated[int | None, typer.Option(help="Of the network. Default: the first of the run.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict every minimum below a symmetric molecule, ranked; what they keep of its symmetry is found too."""
+    with errors():
+        atoms = read_structure(file)
+        from pyg_symbreak.cli.predict import report, show
+
+        emit({"file": str(file)} | report(model, atoms, charge, seed, most, out), as_json, show)
 
 
 @app.command()

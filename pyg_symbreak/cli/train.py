@@ -9,7 +9,7 @@ from rich.table import Table
 
 from pyg_symbreak.cli.output import stdout
 
-__all__ = ["show"]
+__all__ = ["show", "show_minima"]
 
 
 def show(report: dict[str, Any], folder: Path) -> None:
@@ -31,3 +31,21 @@ def show(report: dict[str, Any], folder: Path) -> None:
                 highlight=False,
             )
     console.print(f"Metrics, curves and checkpoints are in {folder}", highlight=False)
+
+
+def show_minima(report: dict[str, Any], folder: Path) -> None:
+    """Print a run on Saddles as tables."""
+    console = stdout()
+    for run in report["runs"]:
+        title = f"seed {run['seed']}, {run['steps']} steps on {report['molecules']} molecules, loss {run['loss']:.2g}"
+        if not run["held out"]:
+            console.print(title, highlight=False)
+            continue
+        table = Table(title=title, title_justify="left")
+        for name in ("held out", "S", "K", "first answer misses by (Å)", "bound (Å)", "answers", "minima found"):
+            table.add_column(name, justify="left" if name in ("held out", "S", "K") else "right")
+        for row in run["held out"]:
+            cells = [row["name"], row["group"], row["kept"], f"{row['error']:.2f}", f"{row['bound']:.2f}"]
+            table.add_row(*cells, str(row["answers"]), f"{round(row['found'] * row['minima'])} of {row['minima']}")
+        console.print(table, highlight=False)
+    console.print(f"The run is in {folder}: pyg-symbreak predict {folder} MOLECULE", highlight=False)

@@ -17,7 +17,8 @@ class Config:
     Attributes
     ----------
     dataset : str
-        "JahnTeller", "BaTiO3" or "TriangularPrism"; or the path of a file with many structures, in any format of ASE's,
+        "JahnTeller", "BaTiO3" or "TriangularPrism"; "Saddles", for which what is kept is predicted too
+        (:mod:`pyg_symbreak.training.minima_run`); or the path of a file with many structures, in any format of ASE's,
         in which every first one is a parent and the next its target; or of a folder that holds a file named ``parent``
         (parent.cif, ...) beside those of its targets, or folders of that kind.
     held_out : list of str or int, optional

@@ -1,0 +1,385 @@
+"""Ways to break symmetry on molecules that were not trained on: the minima below the saddles of datasets.Saddles.
+
+    python benchmarks/saddles.py run results/saddles --seeds 1         # trains what the folder lacks
+    python benchmarks/saddles.py table results/saddles                 # the tables, and saddles.png
+
+Every row is one network, :class:`pyg_symbreak.training.minima.MinimaNetwork`, with the same number of steps on the
+same number of molecules; what it is given as object differs. A row of one's own is an entry of ROWS: the irreps of the
+object on an atom, and a function that makes some objects for a molecule, [n, N, dim]; any n of them that are equally
+likely. The network may differ too: a subclass with its own ``move``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pickle
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from e3nn import o3
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+from torch_geometric.nn import SchNet, ViSNet
+
+from pyg_symbreak.breaking import InputIndexed
+from pyg_symbreak.datasets import Saddles
+from pyg_symbreak.datasets.saddles import SHA256
+from pyg_symbreak.nn import SymPE, WithBreaking
+from pyg_symbreak.testing import score_minima
+from pyg_symbreak.training import Config
+from pyg_symbreak.training.memory import keep_freed_memory
+from pyg_symbreak.training.minima import (
+    ROUNDS,
+    MinimaNetwork,
+    Molecule,
+    batch_loss,
+    known_molecule,
+    predict_minima,
+    score,
+)
+from pyg_symbreak.transforms import AddSymmetryBreaking
+from pyg_symbreak.transforms.add_symmetry_breaking import place
+
+CONFIG = Config.of(
+    {
+        "dataset": "Saddles",
+        "cutoff": 5.0,
+        "hidden": "32x0e+8x0o+16x1o+8x1e+8x2e+4x2o",
+        "steps": 500,
+        "batch_size": 32,
+    }
+)
+DRAWS = 8
+"""Answers that noise is asked for."""
+KEPT = 4
+"""Objects of a finite set that are looked at."""
+LARGEST = "3x0e+3x0o+3x1e+3x1o+2x2e+2x2o+2x3e+2x3o+2x4e+2x4o"
+"""Room for the objects of every point group."""
+
+
+# ------------------------------------------------------------------ rows
+
+Objects = Callable[[Molecule, Data], Tensor]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A way: irreps of the object on an atom, what makes objects, the network, whether they are drawn for each use."""
+
+    irreps: str
+    objects: Objects
+    network: type[MinimaNetwork] = MinimaNetwork
+    drawn: bool = False
+
+
+def no_object(molecule: Molecule, data: Data) -> Tensor:
+    return torch.zeros(1, data.num_nodes, 0)
+
+
+def noise(scale: float) -> Objects:
+    return lambda molecule, data: scale * torch.randn(DRAWS, data.num_nodes, 3)
+
+
+def attached(breaking: Any, irreps: str | None = None) -> Objects:
+    """Objects of the whole molecule, on every atom."""
+
+    def objects(molecule: Molecule, data: Data) -> Tensor:
+        way = AddSymmetryBreaking(breaking, irreps=irreps)
+        found = way.objects(Data(pos=data.pos, z=data.z))
+        rows = found.sample(KEPT, torch.Generator().manual_seed(0))
+        rows = rows if irreps is None else place(rows, found.irreps, irreps)
+        return rows.float()[:, None].expand(KEPT, data.num_nodes, -1)
+
+    return objects
+
+
+def given_subgroup(molecule: Molecule, data: Data) -> Tensor:
+    """Group-indexed objects for the subgroup that the lowest minimum keeps, as the data say it."""
+    plain = Data(pos=data.pos, z=data.z, y=data.y)
+    if molecule.stays:
+        return torch.zeros(1, data.num_nodes, o3.Irreps(LARGEST).dim)
+    return (
+        AddSymmetryBreaking(choose="target", irreps=LARGEST, symprec=1e-2)(plain)
+        .breaking[None]
+        .expand(1, data.num_nodes, -1)
+    )
+
+
+class WithSymPE(MinimaNetwork):
+    """The frame of an object moves a learned vector."""
+
+    def __init__(self, config: Config, irreps_object: str) -> None:
+        super().__init__(config, "2x0o+2x1e+4x1o+2x2e+2x2o")
+        self.sympe = SymPE("2x0o+2x1e+4x1o+2x2e+2x2o")
+
+    def forward(self, molecules: Sequence[Molecule], objects: Sequence[Tensor]) -> list[Tensor]:
+        """The learned vector as the object on every atom."""
+        moved = self.sympe(torch.stack([b[0] for b in objects]))
+        return super().forward(molecules, [row.expand(len(b), -1) for row, b in zip(moved, objects, strict=True)])
+
+
+class WithSchNet(MinimaNetwork):
+    """PyG's SchNet in the place of the equivariant network: displacements are the gradient of its output."""
+
+    def __init__(self, config: Config, irreps_object: str) -> None:
+        super().__init__(config, irreps_object)
+        self.mover = WithBreaking(self.model(config.cutoff + 5.0), f"1o+{irreps_object}")
+
+    def model(self, reach: float) -> torch.nn.Module:
+        """The model, of which no edge may be longer than this, Å."""
+        return SchNet(64, 64, 3, 32, reach)
+
+    def move(self, data: Batch) -> Tensor:
+        """The gradient, downhill."""
+        with torch.enable_grad():
+            pos = data.pos if data.pos.requires_grad else data.pos.detach().requires_grad_()
+            data.pos = pos
+            out = self.mover(data)
+            energy = (out[0] if isinstance(out, tuple) else out).sum()
+            (gradient,) = torch.autograd.grad(energy, pos, create_graph=self.training)
+        return -gradient
+
+
+class WithViSNet(WithSchNet):
+    """PyG's ViSNet likewise."""
+
+    def model(self, reach: float) -> torch.nn.Module:
+        """The model."""
+        return ViSNet(lmax=1, num_heads=4, num_layers=2, hidden_channels=32, num_rbf=16, cutoff=reach)
+
+
+DISTORTIONS = "distortions, K predicted"
+GROUP = attached("group", LARGEST)
+ROWS = {
+    "none": Row("0x0e", no_object),
+    "noise, 0.1 Å": Row("1o", noise(0.1), drawn=True),
+    "noise, 0.3 Å": Row("1o", noise(0.3), drawn=True),
+    "noise, 1 Å": Row("1o", noise(1.0), drawn=True),
+    "group-indexed": Row(LARGEST, GROUP),
+    "group-indexed, K given": Row(LARGEST, given_subgroup),
+    "input-indexed": Row(LARGEST, attached(InputIndexed(), LARGEST)),
+    "SymPE": Row("3x1o", attached("sympe"), WithSymPE),
+    "canonicalization": Row("3x1o", attached("sympe")),
+    DISTORTIONS: Row("1o", lambda molecule, data: molecule.objects),
+    "SchNet, group-indexed": Row(LARGEST, GROUP, WithSchNet),
+    "ViSNet, group-indexed": Row(LARGEST, GROUP, WithViSNet),
+}
+
+
+# ------------------------------------------------------------------ training
+
+
+def nearest_loss(
+    model: MinimaNetwork, molecules: list[Molecule], objects: list[Callable[[], Tensor]], draw: np.random.Generator
+) -> Tensor:
+    """The error to the nearest of all images of all minima, after each round."""
+    chosen = draw.integers(len(molecules), size=CONFIG.batch_size)
+    some = [molecules[i] for i in chosen]
+    after = model(some, [objects[i]() for i in chosen])
+    loss = after[-1].new_zeros(())
+    for number, u in enumerate(after, 1):
+        parts = u.split([len(m.data.pos) for m in some])
+        off = torch.stack([(p - m.images).square().sum(2).mean(1).min() for p, m in zip(parts, some, strict=True)])
+        loss = loss + number / ROUNDS * (off + 1e-4).sqrt().mean()
+    return loss
+
+
+def trained(row: Row, name: str, data: list[Data], molecules: list[Molecule], seed: int, steps: int) -> MinimaNetwork:
+    """A network after its steps."""
+    torch.manual_seed(seed)
+    draw = np.random.default_rng(seed)
+    model = row.network(CONFIG, row.irreps)
+    optimizer = torch.optim.Adam(model.parameters(), lr=CONFIG.lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, CONFIG.lr, total_steps=steps)
+
+    def pick(molecule: Molecule, graph: Data) -> Callable[[], Tensor]:
+        fixed = None if row.drawn else row.objects(molecule, graph)
+
+        def one() -> Tensor:
+            found = row.objects(molecule, graph) if fixed is None else fixed
+            return found[draw.integers(len(found))]
+
+        return one
+
+    objects = [] if name == DISTORTIONS else [pick(m, d) for m, d in zip(molecules, data, strict=True)]
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = (
+            batch_loss(model, molecules, CONFIG.batch_size or 32, draw)
+            if name == DISTORTIONS
+            else nearest_loss(model, molecules, objects, draw)
+        )
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return model.eval()
+
+
+@torch.no_grad()
+def evaluated(row: Row, name: str, model: MinimaNetwork, data: Data, molecule: Molecule) -> dict[str, Any]:
+    """One molecule: the mean error of an answer, and that of the best of them."""
+    if name == DISTORTIONS:
+        out = score(molecule, data, predict_minima(model, molecule))
+        out["right start"] = None
+        if molecule.pairs:
+            right = model([molecule], [molecule.objects[molecule.pairs[0][0]]])[-1]
+            out["right start"] = float(score_minima(data, right[None], Saddles.minima_of(data)).errors[0])
+        return out
+    objects = list(row.objects(molecule, data))
+    answers = model([molecule] * len(objects), objects)[-1].view(len(objects), -1, 3)
+    found = score_minima(data, answers, Saddles.minima_of(data))
+    return {
+        "name": data.name,
+        "frame": data.frame,
+        "group": data.group,
+        "kept": data.kept,
+        "bound": found.bound,
+        "error": float(found.errors.mean()),
+        "best error": float(found.errors.min()),
+        "right symmetry": found.right_symmetry,
+        "answers": len(objects),
+        "minima": len(found.wanted),
+        "found": found.found(0.2),
+    }
+
+
+def prepared(folder: Path) -> tuple[list[Data], list[Molecule]]:
+    """The molecules whose bonds stay, with their objects; made once."""
+    path = folder / f"molecules-{SHA256[:12]}.pkl"
+    if not path.exists():
+        data = [d for d in Saddles() if not bool(d.rearranged)]
+        with path.open("wb") as file:
+            pickle.dump((data, [known_molecule(d, CONFIG) for d in data]), file)
+    with path.open("rb") as file:
+        return pickle.load(file)
+
+
+def run(folder: Path, seeds: int, splits: list[str], rows: list[str], steps: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
+    data, molecules = prepared(folder)
+    by_name = {d.name: n for n, d in enumerate(data)}
+    source = Saddles()
+    for seed in range(seeds):
+        for split in splits:
+            _, held_out = source.split(by="name" if split == "random" else split, seed=seed)
+            out = {by_name[source[int(i)].name] for i in held_out if source[int(i)].name in by_name}
+            inside = [n for n in range(len(data)) if n not in out]
+            for name in rows:
+                path = folder / f"{name}-{split}-{seed}.json".replace(" ", "_")
+                if path.exists():
+                    continue
+                began, row = time.process_time(), ROWS[name]
+                some = [data[n] for n in inside], [molecules[n] for n in inside]
+                model = trained(row, name, *some, seed, steps)
+                seconds = time.process_time() - began
+                found = [evaluated(row, name, model, data[n], molecules[n]) for n in sorted(out)]
+                record = {"row": name, "split": split, "seed": seed, "steps": steps, "seconds": seconds, "data": SHA256}
+                record["parameters"] = sum(p.numel() for p in model.mover.parameters())
+                path.write_text(json.dumps(record | {"molecules": found}))
+                torch.save(model.state_dict(), path.with_suffix(".pt"))
+                print(name, split, seed, f"{seconds:.0f} s", summary(found), flush=True)
+
+
+# ------------------------------------------------------------------ tables
+
+
+def summary(rows: list[dict[str, Any]], key: str = "error") -> dict[str, float]:
+    """Over the molecules that leave their symmetry, and those that stay."""
+    broken = [r for r in rows if r["bound"] > 1e-3 and r.get(key) is not None]
+    stay = [r for r in rows if r["bound"] <= 1e-3 and r.get(key) is not None]
+    errors, bounds = np.array([r[key] for r in broken]), np.array([r["bound"] for r in broken])
+    mean = bounds.mean()
+    return {
+        "molecules": len(broken),
+        "bound": round(float(mean), 3),
+        "error": round(float(errors.mean()), 3),
+        "below 1/3": round(float((errors < mean / 3).mean()), 3),
+        "below 1/2": round(float((errors < mean / 2).mean()), 3),
+        "below its bound": round(float((errors < bounds - 1e-3).mean()), 3),
+        "stay": round(float(np.mean([r[key] for r in stay])), 3) if stay else float("nan"),
+        "right symmetry": round(float(np.mean([r["right symmetry"] for r in broken])), 3),
+        "found": round(float(np.mean([r["found"] for r in broken])), 3),
+    }
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*-*-*.json"))]
+
+
+def table(folder: Path) -> None:
+    every = records(folder)
+    lines = []
+    for split in ("random", "frame", "group"):
+        some = [r for r in every if r["split"] == split]
+        if not some:
+            continue
+        columns = ("error", "below 1/3", "below 1/2", "below its bound", "stay", "right symmetry", "found")
+        lines += [f"\n{split} split\n", f"| object | seeds | {' | '.join(columns)} |", "| --- |" + " ---: |" * 8]
+        for name in [
+            *ROWS,
+            f"{DISTORTIONS}: best",
+            f"{DISTORTIONS}: K given",
+            *(f"noise, {s} Å: best" for s in ("0.1", "0.3", "1")),
+        ]:
+            base, _, extra = name.partition(": ")
+            key = {"": "error", "best": "best error", "K given": "right start"}[extra]
+            found = [summary(r["molecules"], key) for r in some if r["row"] == base]
+            if found:
+                cells = [f"{np.mean([f[c] for f in found]):.2f}" + spread([f[c] for f in found]) for c in columns]
+                lines.append(f"| {name} | {len(found)} | {' | '.join(cells)} |")
+        bounds = [summary(r["molecules"])["bound"] for r in some]
+        lines.append(
+            f"\nbound {np.mean(bounds):.2f} Å, {summary(some[0]['molecules'])['molecules']} molecules that leave"
+        )
+    print("\n".join(lines))
+    figure(every).savefig(folder / "saddles.png", dpi=120)
+
+
+def spread(values: list[float]) -> str:
+    return f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
+
+
+def figure(every: list[dict[str, Any]]) -> plt.Figure:
+    """Share of the molecules with an error below what the axis says, in units of the mean bound."""
+    splits = [s for s in ("random", "frame") if any(r["split"] == s for r in every)]
+    fig, axes = plt.subplots(1, len(splits), figsize=(5.2 * len(splits), 4.2), squeeze=False, layout="constrained")
+    for ax, split in zip(axes[0], splits, strict=True):
+        for name in ROWS:
+            rows = [m for r in every if r["split"] == split and r["row"] == name for m in r["molecules"]]
+            rows = [m for m in rows if m["bound"] > 1e-3]
+            if rows:
+                ratio = np.sort([m["error"] for m in rows]) / np.mean([m["bound"] for m in rows])
+                style = {"lw": 2.5, "color": "#30638e"} if name == DISTORTIONS else {"lw": 1.2}
+                ax.plot(ratio, np.arange(1, len(ratio) + 1) / len(ratio), label=name, **style)
+        for x in (1 / 3, 1 / 2):
+            ax.axvline(x, color="0.7", lw=0.8, ls=":")
+        title = "held-out molecules" if split == "random" else "molecules of held-out frames"
+        ax.set(xlim=(0, 2), ylim=(0, 1), xlabel="error / mean bound without object", title=title)
+    axes[0, 0].set_ylabel("share of the molecules")
+    axes[0, -1].legend(fontsize=7, frameon=False)
+    return fig
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("run", "table"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--splits", nargs="+", default=["random", "frame"])
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
+    parser.add_argument("--steps", type=int, default=CONFIG.steps)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.what == "run":
+        run(options.folder, options.seeds, options.splits, options.rows, options.steps)
+    else:
+        table(options.folder)
