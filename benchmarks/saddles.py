@@ -16,7 +16,7 @@ import json
 import pickle
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,11 @@ from pyg_symbreak.training.minima import (
     ROUNDS,
     MinimaNetwork,
     Molecule,
-    batch_loss,
     known_molecule,
     predict_minima,
     score,
 )
+from pyg_symbreak.training.minima_run import descend, fit_minima
 from pyg_symbreak.transforms import AddSymmetryBreaking
 from pyg_symbreak.transforms.add_symmetry_breaking import place
 
@@ -193,11 +193,12 @@ def nearest_loss(
 
 def trained(row: Row, name: str, data: list[Data], molecules: list[Molecule], seed: int, steps: int) -> MinimaNetwork:
     """A network after its steps."""
+    config = replace(CONFIG, steps=steps)
+    if name == DISTORTIONS:
+        return fit_minima(molecules, config, seed)[0]
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
-    model = row.network(CONFIG, row.irreps)
-    optimizer = torch.optim.Adam(model.parameters(), lr=CONFIG.lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, CONFIG.lr, total_steps=steps)
+    model = row.network(config, row.irreps)
 
     def pick(molecule: Molecule, graph: Data) -> Callable[[], Tensor]:
         fixed = None if row.drawn else row.objects(molecule, graph)
@@ -208,18 +209,8 @@ def trained(row: Row, name: str, data: list[Data], molecules: list[Molecule], se
 
         return one
 
-    objects = [] if name == DISTORTIONS else [pick(m, d) for m, d in zip(molecules, data, strict=True)]
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss = (
-            batch_loss(model, molecules, CONFIG.batch_size or 32, draw)
-            if name == DISTORTIONS
-            else nearest_loss(model, molecules, objects, draw)
-        )
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+    objects = [pick(m, d) for m, d in zip(molecules, data, strict=True)]
+    descend(model, lambda: nearest_loss(model, molecules, objects, draw), config)
     return model.eval()
 
 
@@ -327,11 +318,11 @@ def table(folder: Path) -> None:
         for name in [
             *ROWS,
             f"{DISTORTIONS}: best",
-            f"{DISTORTIONS}: K given",
+            f"{DISTORTIONS}: right object given",
             *(f"noise, {s} Å: best" for s in ("0.1", "0.3", "1")),
         ]:
             base, _, extra = name.partition(": ")
-            key = {"": "error", "best": "best error", "K given": "right start"}[extra]
+            key = {"": "error", "best": "best error", "right object given": "right start"}[extra]
             found = [summary(r["molecules"], key) for r in some if r["row"] == base]
             if found:
                 cells = [f"{np.mean([f[c] for f in found]):.2f}" + spread([f[c] for f in found]) for c in columns]
@@ -341,6 +332,11 @@ def table(folder: Path) -> None:
             f"\nbound {np.mean(bounds):.2f} Å, {summary(some[0]['molecules'])['molecules']} molecules that leave"
         )
     print("\n".join(lines))
+    kept = ("name", "bound", "error", "best error", "right start", "right symmetry", "found")
+    small = [
+        r | {"molecules": [{k: m[k] for k in kept if m.get(k) is not None} for m in r["molecules"]]} for r in every
+    ]
+    (folder / "saddles.json").write_text(json.dumps(small, default=float, separators=(",", ":")) + "\n")
     figure(every).savefig(folder / "saddles.png", dpi=120)
 
 

@@ -33,7 +33,19 @@ from pyg_symbreak.training.config import Config
 from pyg_symbreak.training.pairs import atom_features
 from pyg_symbreak.transforms import NeighborList
 
-__all__ = ["Minima", "MinimaNetwork", "Molecule", "batch_loss", "known_molecule", "molecule_of", "predict_minima"]
+__all__ = [
+    "Answers",
+    "Minima",
+    "MinimaNetwork",
+    "Molecule",
+    "answers_of",
+    "judge_loss",
+    "known_molecule",
+    "molecule_of",
+    "mover_loss",
+    "predict_minima",
+    "score",
+]
 
 ROUNDS = 3
 """How often the network moves the atoms."""
@@ -47,6 +59,12 @@ SAME = 0.1
 """Å, root mean square: answers that differ by less are one."""
 RADIUS = 0.5
 """Å: unit of what a round adds to the displacements."""
+VARIED = 0.5
+"""Of the norm of an object, how much it is varied by in training."""
+MOST = 24
+"""Answers for one molecule that the judge looks at in a step."""
+CHOICE, NEAR = 0.05, 0.25
+"""Å: errors that differ by more are told apart in the choice of the best; answers that have the energy of a minimum."""
 
 
 # ------------------------------------------------------------------ what the network reads
@@ -202,7 +220,8 @@ class MinimaNetwork(nn.Module):
 
     def forward(self, molecules: Sequence[Molecule], objects: Sequence[Tensor]) -> list[Tensor]:
         """Displacements [ΣN, 3] in Å after each round, of mean zero over each molecule; an object [N, D] for each."""
-        data, still, given = _joined(molecules), _joined(molecules).pos, torch.cat(list(objects))
+        data, given = _joined(molecules), torch.cat(list(objects))
+        still = data.pos
         u, after = torch.zeros_like(still), []
         for _ in range(ROUNDS):
             data.pos, data.breaking = still + u, torch.cat([u, given], dim=1)
@@ -224,9 +243,16 @@ class MinimaNetwork(nn.Module):
 
 
 def _joined(molecules: Sequence[Molecule]) -> Batch:
-    """The molecules as a batch."""
-    return Batch.from_data_list(
-        [Data(x=m.data.x, z=m.data.z, pos=m.data.pos, edge_index=m.data.edge_index) for m in molecules]
+    """The molecules as a batch, in a tenth of the time that PyG takes for whatever may be in a Data."""
+    parts = [m.data for m in molecules]
+    counts = torch.tensor([len(part.pos) for part in parts])
+    ends = counts.cumsum(0)
+    edges = [part.edge_index + first for part, first in zip(parts, (ends - counts).tolist(), strict=True)]
+    return Batch(
+        **{key: torch.cat([part[key] for part in parts]) for key in ("x", "z", "pos")},
+        edge_index=torch.cat(edges, dim=1),
+        batch=torch.arange(len(parts)).repeat_interleave(counts),
+        ptr=torch.cat([ends.new_zeros(1), ends]),
     )
 
 
@@ -235,45 +261,82 @@ def _distances(u: Tensor, images: Tensor) -> Tensor:
     return (u.unsqueeze(-3) - images).square().sum(-1).mean(-1).clamp(min=1e-8).sqrt()
 
 
-def batch_loss(model: MinimaNetwork, molecules: Sequence[Molecule], size: int, draw: np.random.Generator) -> Tensor:
-    """The loss of a batch that is drawn: both networks, as is.
+def mover_loss(model: MinimaNetwork, molecules: Sequence[Molecule], size: int, draw: np.random.Generator) -> Tensor:
+    """The loss of a batch of pairs that is drawn: errors after each round, the later ones with more weight.
 
-    The mover learns pairs of an object and the minimum that it points to, a minimum and its images being as good as
-    each other; the judge the distances from the nearest minimum of what the mover makes of these and of other objects,
-    of molecules that stay as they are, and of the minima, of which it learns the energies too.
+    A pair is an object and the minimum that it points to. The object is varied at random among those that keep K.
     """
     moving = [m for m in molecules if m.pairs]
     paired, targets = [], []
     for i in draw.integers(len(moving), size=size):
         m = moving[i]
         c, t = m.pairs[draw.integers(len(m.pairs))]
-        paired.append((m, m.objects[c]))
+        paired.append((m, varied(m, c, draw)))
         targets.append(m.images[t])
-    others = [(m, m.objects[draw.integers(len(m.objects))]) for m in _drawn(molecules, size // 2, draw)]
-    both = [*paired, *others]
-    after = model([m for m, _ in both], [b for _, b in both])
-    counts = [len(b) for _, b in both]
+    after = model([m for m, _ in paired], [b for _, b in paired])
+    counts = [len(t) for t in targets]
     loss = after[-1].new_zeros(())
     for number, u in enumerate(after, 1):
-        off = [(a - t).square().sum(1).mean() for a, t in zip(u.split(counts), targets, strict=False)]
+        off = [(a - t).square().sum(1).mean() for a, t in zip(u.split(counts), targets, strict=True)]
         loss = loss + number / ROUNDS * (torch.stack(off) + 1e-4).sqrt().mean()
-    ends = list(after[-1].detach().split(counts))
-    judged = [(m, b, u, float(_distances(u, m.images).min())) for (m, b), u in zip(both, ends, strict=True)]
-    judged = [*judged[: size // 2], *judged[size:]]
-    for m in _drawn(molecules, size // 2, draw):
-        still = torch.zeros_like(m.images[0])
-        judged.append((m, still, still, float(_distances(still, m.images).min())))
-    there = [((m, b), t) for (m, b), t in zip(paired, targets, strict=True)][: size // 4]
-    judged += [(m, b, t, 0.0) for (m, b), t in there]
-    expected, energies = model.judged([r[0] for r in judged], [r[1] for r in judged], torch.cat([r[2] for r in judged]))
-    wanted = torch.tensor([r[3] for r in judged])
-    loss = loss + 0.2 * ((expected + CLOSE).log() - (wanted + CLOSE).log()).abs().mean()
-    real = [float(m.energies[m.minimum[_distances(t, m.images).argmin()]]) for (m, _), t in there]
-    return loss + 0.05 * (energies[-len(there) :] - torch.tensor(real)).abs().mean()
+    return loss
 
 
-def _drawn(molecules: Sequence[Molecule], size: int, draw: np.random.Generator) -> list[Molecule]:
-    return [molecules[i] for i in draw.integers(len(molecules), size=size)]
+def varied(molecule: Molecule, number: int, draw: np.random.Generator) -> Tensor:
+    """An object with a random field added that its K leaves as it is, of at most half its norm."""
+    b = molecule.objects[number]
+    field = draw.standard_normal((1, *b.shape))
+    field = molecule.space.images(field, molecule.ways[molecule.way_of[number]].operations)[:, 0].mean(0)
+    size = draw.uniform(0, VARIED) * float(b.norm()) / (np.linalg.norm(field) + 1e-9)
+    return b + torch.from_numpy(size * field).to(b)
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What the mover makes of the objects of a molecule, and of none, with the distance to the nearest minimum."""
+
+    molecule: Molecule
+    objects: Tensor
+    displacements: Tensor
+    errors: Tensor
+    energies: Tensor
+
+
+@torch.no_grad()
+def answers_of(model: MinimaNetwork, molecule: Molecule) -> Answers:
+    """All answers for a molecule whose minima are known, the molecule itself first."""
+    objects, u = _answered(model, molecule)
+    off = _distances(u, molecule.images)
+    energies = molecule.energies[molecule.minimum[off.argmin(1)]]
+    return Answers(molecule, objects, u, off.amin(1), energies)
+
+
+def judge_loss(model: MinimaNetwork, answers: Sequence[Answers], size: int, draw: np.random.Generator) -> Tensor:
+    """The loss of the judge on the answers for some molecules, at least ``size`` in all.
+
+    It learns the logarithm of the distance to the nearest minimum, which of the answers for a molecule has the least,
+    and the energies of minima that answers are near to.
+    """
+    some: list[tuple[Answers, np.ndarray]] = []
+    while sum(len(rows) for _, rows in some) < size:
+        found = answers[int(draw.integers(len(answers)))]
+        others = 1 + draw.permutation(len(found.errors) - 1)[: MOST - 1]
+        some.append((found, np.concatenate([[0], others])))
+    molecules = [found.molecule for found, rows in some for _ in rows]
+    given = [found.objects[n] for found, rows in some for n in rows]
+    u = torch.cat([found.displacements[n] for found, rows in some for n in rows])
+    expected, energies = model.judged(molecules, given, u)
+    wanted = torch.cat([found.errors[rows] for found, rows in some])
+    loss = ((expected + CLOSE).log() - (wanted + CLOSE).log()).abs().mean()
+    counts = [len(rows) for _, rows in some]
+    chosen = [
+        -(torch.softmax(-w / CHOICE, 0) * torch.log_softmax(-2 * e.log(), 0)).sum()
+        for e, w in zip(expected.split(counts), wanted.split(counts), strict=True)
+    ]
+    near = wanted < NEAR
+    real = torch.cat([found.energies[rows] for found, rows in some])
+    off = ((energies - real).abs() * near).sum() / near.sum().clamp(min=1)
+    return loss + 0.5 * torch.stack(chosen).mean() + 0.1 * off
 
 
 # ------------------------------------------------------------------ answers
@@ -317,21 +380,10 @@ class Minima:
 
 
 @torch.no_grad()
-def predict_minima(model: MinimaNetwork, molecule: Molecule, most: int = 64) -> Minima:
-    """All answers for a molecule, equivalent ones once.
-
-    Parameters
-    ----------
-    model : MinimaNetwork
-    molecule : Molecule
-    most : int
-        Objects that are tried, in the order of ``molecule.objects``.
-    """
-    objects = list(molecule.objects[:most])
-    u = torch.cat([x.view(len(objects), -1, 3) for x in model([molecule] * len(objects), objects)[-1:]])
-    still = torch.zeros_like(u[:1])
-    u, objects = torch.cat([still, u]), [still[0], *objects]
-    expected, energies = model.judged([molecule] * len(u), objects, u.flatten(0, 1))
+def predict_minima(model: MinimaNetwork, molecule: Molecule) -> Minima:
+    """All answers for a molecule, equivalent ones once."""
+    objects, u = _answered(model, molecule)
+    expected, energies = model.judged([molecule] * len(u), list(objects), u.flatten(0, 1))
     energies = torch.where(torch.arange(len(u)) == 0, 0.0, energies)
     chosen: list[int] = []
     images = molecule.space.images(u.double().numpy()).swapaxes(0, 1)  # [n, order, N, 3]
@@ -341,6 +393,14 @@ def predict_minima(model: MinimaNetwork, molecule: Molecule, most: int = 64) -> 
             chosen.append(n)
     ways = [None if n == 0 else molecule.ways[molecule.way_of[n - 1]] for n in chosen]
     return Minima(u[chosen], expected[chosen], energies[chosen], ways)
+
+
+def _answered(model: MinimaNetwork, molecule: Molecule) -> tuple[Tensor, Tensor]:
+    """All objects, zeros first, and the displacements that they lead to, [C + 1, N, 3] each."""
+    objects = list(molecule.objects)
+    u = model([molecule] * len(objects), objects)[-1].view(len(objects), -1, 3)
+    still = torch.zeros_like(u[:1])
+    return torch.cat([still, molecule.objects]), torch.cat([still, u])
 
 
 def score(molecule: Molecule, data: Data, found: Minima) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,23 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import OneCycleLR
 
 from pyg_symbreak.datasets import Saddles
 from pyg_symbreak.training.config import Config
-from pyg_symbreak.training.minima import MinimaNetwork, Molecule, batch_loss, known_molecule, predict_minima, score
+from pyg_symbreak.training.minima import (
+    MinimaNetwork,
+    Molecule,
+    answers_of,
+    judge_loss,
+    known_molecule,
+    mover_loss,
+    predict_minima,
+    score,
+)
 
-__all__ = ["fit_minima", "load_minima", "train_minima"]
+__all__ = ["descend", "fit_minima", "load_minima", "train_minima"]
 
 BATCH = 32
 """Pairs of an object and a minimum in a step, if the configuration does not say."""
@@ -80,23 +91,40 @@ def train_minima(config: Config, out: str | os.PathLike) -> dict[str, Any]:
 def fit_minima(
     molecules: Sequence[Molecule], config: Config, seed: int = 0, progress: str | None = None
 ) -> tuple[MinimaNetwork, list[float]]:
-    """Train a network on molecules; also the loss of each step."""
+    """Train a network on molecules, first what moves the atoms, then the judge of its answers for as many steps.
+
+    Returns
+    -------
+    MinimaNetwork
+    list of float
+        The loss of each step, of both.
+    """
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
     model = MinimaNetwork(config)
+    size = config.batch_size or BATCH
+    losses = descend(model, lambda: mover_loss(model, molecules, size, draw), config, progress)
+    model.eval()
+    answers = [answers_of(model, m) for m in molecules]
+    model.train()
+    losses += descend(model, lambda: judge_loss(model, answers, 2 * size, draw), config, progress)
+    return model.eval(), losses
+
+
+def descend(model: nn.Module, loss: Callable[[], Tensor], config: Config, progress: str | None = None) -> list[float]:
+    """Adam with a learning rate that rises and falls, and gradients of norm 1 at most: the loss of each step."""
     optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.lr, total_steps=config.steps)
-    losses = []
-    steps = range(config.steps)
+    schedule = OneCycleLR(optimizer, config.lr, total_steps=config.steps)
+    losses, steps = [], range(config.steps)
     for _ in steps if progress is None else track(steps, progress, console=Console(stderr=True), transient=True):
         optimizer.zero_grad()
-        loss = batch_loss(model, molecules, config.batch_size or BATCH, draw)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        losses.append(float(loss.detach()))
-    return model.eval(), losses
+        losses.append(float(value.detach()))
+    return losses
 
 
 def load_minima(folder: str | os.PathLike, seed: int | None = None) -> tuple[MinimaNetwork, Config]:
