@@ -153,7 +153,7 @@ INLINE void tiles(const TensorProduct<T>& t, const T* transposed, const int64_t*
             const size_t U = size_t(p.channels);
             const T* matrix = transposed + p.weight_at * K;  // [K, U]
             in_lanes<WIDEST<T>>(U, [&](auto lanes, size_t u) INLINED {
-                using V = typename Lanes<T, lanes>::type;
+                using V = typename Lanes<T, decltype(lanes)::value>::type;
                 for (size_t e = 0; e < n; e += 8) {
                     V w[8] = {};
                     for (size_t k = 0; k < K; k++) {
@@ -169,9 +169,9 @@ INLINE void tiles(const TensorProduct<T>& t, const T* transposed, const int64_t*
             for (size_t e = 0; e < n; e++) {
                 const size_t j = t.source[edges[e]] * t.dim_in + p.x_at, i = t.target[edges[e]] * t.dim_out + p.out_at;
                 in_lanes<WIDEST<T>>(U, [&](auto lanes, size_t u) INLINED {
-                    using V = typename Lanes<T, lanes>::type;
+                    using V = typename Lanes<T, decltype(lanes)::value>::type;
                     auto go = [&](auto d) INLINED {
-                        couple<d>(p, t.x + j + u, &c[p.coupling_at * TILE + e], load<V>(&weights[e * U + u]), t.g ? t.g + i + u : nullptr,
+                        couple<decltype(d)::value>(p, t.x + j + u, &c[p.coupling_at * TILE + e], load<V>(&weights[e * U + u]), t.g ? t.g + i + u : nullptr,
                                   dx ? dx + j + u : nullptr, t.dy ? &sums[e * WIDEST<T>] : nullptr, back ? &slopes[e * U + u] : nullptr, t.out ? t.out + i + u : nullptr);
                     };
                     if (p.d_in == 1) go(std::integral_constant<int, 1>{});
@@ -189,7 +189,7 @@ INLINE void tiles(const TensorProduct<T>& t, const T* transposed, const int64_t*
                             add(&dc[(p.coupling_at + o * p.coupling_stride + i) * TILE + e], totals<Row, WIDEST<T>, WIDEST<T> / 2>(rows));
                         }
             if (back) in_lanes<WIDEST<T>>(K, [&](auto lanes, size_t k) INLINED {
-                using V = typename Lanes<T, lanes>::type;
+                using V = typename Lanes<T, decltype(lanes)::value>::type;
                 for (size_t e = 0; e < n; e += 8) {
                     V rows[8], sum[8];
 #pragma GCC unroll 8

@@ -26,7 +26,7 @@ class TensorProductPaths:
     Parameters
     ----------
     paths : long tensor [P, 10]
-        For each path l_in ⊗ l_edge → l_out and run of channels, which are side by side in all rows: 2 l_in + 1,
+        For each path l_in ⊗ l_edge → l_out (l_in ≤ 11) and run of channels, side by side in all rows: 2 l_in + 1,
         2 l_out + 1 and the number of channels; the first column of the features and the step from one m_in to the next;
         the first weight; the first column of the coupling and the step from one m_out to the next (m_in are side by
         side); the first column of the sum and the step from one m_out to the next. Each weight is in one path.
