@@ -6,6 +6,7 @@ import torch
 from ase.build import molecule
 from e3nn import o3
 from scipy.spatial.transform import Rotation
+from torch_geometric.data import Data
 
 from pyg_symbreak.discover import rotation_quadrature, symmetrized, symmetry_report
 from pyg_symbreak.groups import wigner_d
@@ -171,6 +172,19 @@ def test_cutoff_that_jumps(cutoff):
     report = symmetry_report(model, DATA, "0e")
     assert len(report.faults) == 1
     assert f"where two atoms are {cutoff:.3f} Å apart" in report.faults[0]
+
+
+def test_cells_turn_with_their_atoms():
+    """Coordinates along the vectors of an oblique cell are invariants of a crystal."""
+    cell = torch.tensor([[[3.0, 0.2, 0.1], [0.9, 3.5, 0.0], [-0.7, 0.4, 4.1]]]).double()
+    crystal = Data(z=DATA[0].z, pos=DATA[0].pos, cell=cell, pbc=torch.tensor([[True] * 3]))
+
+    def model(data):
+        return (data.pos - data.pos.mean(0)) @ torch.linalg.inv(data.cell[0])
+
+    report = symmetry_report(model, [crystal], "3x0e", degree=0)
+    assert report.faults == []
+    assert max(report.elements.values()) < 1e-12
 
 
 def test_steep_is_no_jump():

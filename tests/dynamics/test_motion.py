@@ -362,6 +362,22 @@ def test_noether_finds_the_group_of_an_energy():
     assert str(found).startswith("NoetherCharges(3 of 6, rates up to")
 
 
+def test_rates_are_those_of_the_same_motion_elsewhere():
+    """Nothing is conserved; 7 Å aside the charges mix, but as functions of the states they are the same."""
+    data, aside = bodies(graphs=60), bodies(graphs=60)
+    step = torch.tensor([7.0, -2.0]).double()
+    aside.pos = aside.pos + step
+    energy = learned(None)
+
+    def moved(d):
+        back = copy.copy(d)
+        back.pos = d.pos - step
+        return energy(back)
+
+    here, there = noether(Hamiltonian(energy), data).rates, noether(Hamiltonian(moved), aside).rates
+    np.testing.assert_allclose(there, here, rtol=1e-9)
+
+
 def test_noether_in_other_terms():
     """A Lagrangian; friction, which keeps nothing; bodies that pull on each other through a squeezed metric."""
     data = bodies(graphs=60)
