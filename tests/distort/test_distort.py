@@ -2,6 +2,7 @@
 
 from collections import Counter
 from functools import cache
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -259,6 +260,20 @@ def test_irreps_are_orthogonal_representations_that_fill_the_displacements(make)
 
 DIRECTIONS = {name: MOLECULES[name][0] for name in ("CH4", "BF3", "C2H6", "CO2", "C2H4", "SF6", "H2O")}
 DIRECTIONS |= {"chiral": chiral, "HCN": lambda: molecule("HCN"), "fluorite": CRYSTALS["fluorite"][0]}
+
+
+@pytest.mark.parametrize("axes", permutations(range(3)), ids=str)
+def test_names_do_not_depend_on_the_axis_across_a_plane(axes):
+    """Ethene's B1u moves along the double bond, B3u out of the plane, whichever of the axes these are."""
+    atoms = molecule("C2H4")
+    atoms.positions = atoms.positions[:, axes]
+    carbon = atoms.positions[atoms.numbers == 6]
+    bond, normal = carbon[1] - carbon[0], np.eye(3)[np.ptp(atoms.positions, axis=0).argmin()]
+    group = detect_symmetry(atoms).group
+    fixed = np.array([(np.abs(atoms.positions @ g.T - atoms.positions).max(1) < 1e-3).sum() for g in group.matrices])
+    for direction, name in ((bond, "B1u"), (np.cross(bond, normal), "B2u"), (normal, "B3u")):
+        direction = direction / np.linalg.norm(direction)
+        assert mulliken_symbol(group, np.einsum("i,gij,j->g", direction, group.matrices, direction), fixed) == name
 
 
 @pytest.mark.parametrize("name", DIRECTIONS)

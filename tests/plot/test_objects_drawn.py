@@ -27,7 +27,9 @@ def test_arrows_end_where_the_objects_are(turned):
     """Seen from above, with x to the right and y up."""
     group = PointGroup("Oh").rotated(Rotation.random(random_state=0).as_matrix() if turned else np.eye(3))
     found = breaking_set(group, keep="C4v")
-    shown = ends(plot_objects(found, direction=FROM_ABOVE))
+    axes = plot_objects(found, direction=FROM_ABOVE)
+    assert axes.get_xlim() == axes.get_ylim() == (-axes.get_xlim()[1], axes.get_xlim()[1])
+    shown = ends(axes)
     assert len(shown) == 6
     assert np.abs(shown - found.objects.numpy()[:, :2]).max() < 1e-9
 
