@@ -444,6 +444,16 @@ def matched(
     return order, np.array(places), np.array(moves)
 
 
+def is_perovskite(phase: dict, elements: Sequence[str], edge: float) -> bool:
+    """Whether the atoms have stayed near the places of the cubic phase."""
+    try:
+        described(phase, elements, edge)
+    except (ValueError, np.linalg.LinAlgError):
+        print(f"{phase['start']} of {''.join(elements)}3 has become another structure: left out", flush=True)
+        return False
+    return True
+
+
 def restored(phase: dict, edge: float) -> dict:
     """The structure of a described phase, as it was stored."""
     deformation = np.eye(3) + phase["strain"]
@@ -478,13 +488,15 @@ def primitive(atoms: Atoms) -> Atoms:
 
 
 def packed(run: Run) -> list[dict]:
-    """The records of all compounds, with their phases described."""
+    """The records of the compounds that have gone through the first stage, with their phases described."""
     out = []
     for compound in map(Compound, COMPOUNDS.split(",")):
         own = [record for (name, _), record in run.records.items() if name == compound.name]
-        if not own:
+        if not own or not all((compound.name, t) in run.records for t in STAGES[0] if possible(t, own[0])):
             continue
         edge = own[0]["edge"]
+        for record in own:
+            record["phases"] = [phase for phase in record["phases"] if is_perovskite(phase, compound.elements, edge)]
         phases = [phase for record in own for phase in record["phases"]]
         same = iter(distinct(phases))
         own[0]["measured"] = MEASURED.get(compound.name)

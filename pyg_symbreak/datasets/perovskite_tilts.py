@@ -22,7 +22,7 @@ from pyg_symbreak.structures import from_ase
 
 __all__ = ["PerovskiteTilts"]
 
-SHA256 = "7d790b9843b8788f2bd3cfb607e6a8206f769032051b6b7c1eabdf13bde7252d"
+SHA256 = "a99ed2fcd86033babf8430906fc4fa22bdbf38877cc6a4abeccf521b6ec8270a"
 
 
 class PerovskiteTilts(ShippedDataset):
