@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from numpy import ndarray
 
 Raise = Callable[[bytearray, bytearray], ndarray] | None
-Found = tuple[bytearray, bytearray, bytearray, bytearray, bytearray | None]
+Found = tuple[bytearray, bytearray, bytearray, bytearray, bytearray | None, float]
 
 def automorphisms(
     colors: ndarray, edges: ndarray, labels: ndarray, canonical: bool, steps: int
@@ -35,10 +35,10 @@ def measure(positions: ndarray) -> tuple[float, float]:
     """Shortest distance between two points [N, 3], and the largest coordinate (NaN if one is not finite)."""
 
 def molecule(positions: ndarray, kinds: ndarray, symprec: float, misses: Raise) -> Found:
-    """Rotations, translations, permutations and residuals; of what is linear also the frame of its axis."""
+    """Rotations, translations, permutations, residuals, of what is linear the frame of its axis, least tolerance."""
 
 def molecule_levels(positions: ndarray, kinds: ndarray, limit: float, misses: Raise) -> list[Found]:
-    """The same for each group that operations up to some residual generate."""
+    """The same of the groups for all tolerances up to a limit, the smallest first."""
 
 def orbits(permutations: ndarray, nodes: int) -> bytearray:
     """Number of the orbit of each node, from the listed elements [order, N] of a group."""

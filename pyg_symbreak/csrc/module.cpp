@@ -76,8 +76,9 @@ PyObject* pack(const Molecule& molecule, const Operations& found, bool linear) {
     const Vec z = molecule.axis, x = across(z);
     const Mat columns = Mat::columns(x, cross(z, x), z);
     const Object frame = linear ? bytes(&columns, 1) : Object(Py_BuildValue(""));
-    return PyTuple_Pack(5, bytes(found.rotations).ptr, bytes(translations).ptr, permutations(found).ptr,
-                        bytes(found.residuals).ptr, frame.ptr);
+    const Object tolerance(PyFloat_FromDouble(found.tolerance));
+    return PyTuple_Pack(6, bytes(found.rotations).ptr, bytes(translations).ptr, permutations(found).ptr,
+                        bytes(found.residuals).ptr, frame.ptr, tolerance.ptr);
 }
 
 // What a Python function of rotations and permutations says that operations miss by, at least.
@@ -124,7 +125,11 @@ PyObject* molecule_levels(PyObject* args) {
     };
     if (2 * molecule.off_axis > 1e-3 * limit)
         for (const Operations& level : molecule.levels(limit, raise)) append(level, false);
-    if (2 * molecule.off_axis <= limit) append(molecule.linear(limit), true);
+    if (const double off = 2 * molecule.off_axis; off <= limit) {
+        const Operations least = molecule.linear(off), most = molecule.linear(limit);
+        if (least.count() < most.count()) append(least, true);
+        append(most, true);
+    }
     return out.release();
 }
 

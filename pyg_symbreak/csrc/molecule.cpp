@@ -1,6 +1,7 @@
 #include "molecule.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 #include <unordered_map>
@@ -9,6 +10,7 @@ namespace {
 
 // No group without an axis that all share has more elements.
 constexpr size_t largest_polyhedral = 120;
+constexpr double round_off = 1e-6;  // groups that miss by less are one with the trivial group
 constexpr double infinity = std::numeric_limits<double>::infinity();
 // Points of a lattice differ along this direction, so that sorting by it tells them apart.
 constexpr Vec generic = {0.5216294, 0.6180215, 0.5881373};
@@ -94,33 +96,38 @@ private:
     std::vector<int> slots;
 };
 
-// Groups that operations generate, by rising residuals, as long as all of each was found.
+// Groups that operations generate which miss by no more than a limit.
 class Chain {
 public:
-    explicit Chain(const Operations& found) : found(found), index(found) {
+    explicit Chain(const Operations& found) : found(found), index(found), by_residual(found.count()) {
         for (size_t g = 0; g < found.count(); g++) index.insert(int(g));
-    }
-
-    // Calls `each` with the sorted members of every group of the chain, by operations up to a residual.
-    void run(double limit, const std::function<void(const std::vector<int>&)>& each) {
-        this->limit = limit;
-        std::vector<int> by_residual(found.count());
         std::iota(by_residual.begin(), by_residual.end(), 0);
         std::stable_sort(by_residual.begin(), by_residual.end(),
                          [&](int a, int b) { return found.residuals[a] < found.residuals[b]; });
+    }
+
+    // Sorted members of the group that grows by one operation after the other, those that miss least first, as long as
+    // all products are within the limit; what it cannot grow by is left out. It is the same for all limits from the
+    // largest residual of its members on.
+    std::vector<int> group(double limit) {
+        this->limit = limit;
         inside.assign(found.count(), false);
         inside[0] = true;
         members = {0};
         generators.clear();
-        each(members);
         for (const int g : by_residual) {
-            if (found.residuals[g] > limit) return;
+            if (found.residuals[g] > limit) break;
             if (inside[g]) continue;
+            const std::vector<int> before = members;
             generators.push_back(g);
-            if (!generate()) return;
-            std::sort(members.begin(), members.end());
-            each(members);
+            if (generate()) continue;
+            generators.pop_back();
+            members = before;
+            inside.assign(found.count(), false);
+            for (const int member : members) inside[member] = true;
         }
+        std::sort(members.begin(), members.end());
+        return members;
     }
 
 private:
@@ -148,6 +155,7 @@ private:
 
     const Operations& found;
     Index index;
+    std::vector<int> by_residual;
     double limit = 0;
     std::vector<bool> inside;
     std::vector<int> members, generators;
@@ -175,6 +183,8 @@ Operations Operations::chosen(const std::vector<int>& members) const {
     for (const int g : members) out.add(rotations[g], map(g), residuals[g], signs[g]);
     return out;
 }
+
+double Operations::largest_residual() const { return *std::max_element(residuals.begin(), residuals.end()); }
 
 Extent extent(const double* positions, size_t size) {
     double reach = 0;
@@ -425,24 +435,29 @@ std::vector<Mat> Molecule::averaged(const Operations& group) const {
 }
 
 Operations Molecule::group(double symprec, const Raise& raise) const {
-    const Operations found = search(symprec, raise);
-    Chain chain(found);
-    for (double limit = symprec;;) {
-        std::vector<int> largest;
-        chain.run(limit, [&](const std::vector<int>& members) { largest = members; });
-        Operations out = exact(found.chosen(largest), raise);
-        const double worst = *std::max_element(out.residuals.begin(), out.residuals.end());
-        if (worst <= symprec) return out;
-        limit = 0.9 * std::min(limit, worst);  // exact operations miss by a little more
-    }
+    const auto is_within = [&](const Operations& group) { return group.largest_residual() <= symprec; };
+    return groups(symprec, is_within, raise).back();  // exact operations miss by a little more
 }
 
 std::vector<Operations> Molecule::levels(double limit, const Raise& raise) const {
+    std::vector<Operations> out = groups(limit, [](const Operations& group) { return group.count() == 1; }, raise);
+    std::reverse(out.begin(), out.end());
+    return out;
+}
+
+// The groups for falling limits, until one is the last.
+std::vector<Operations> Molecule::groups(double limit, const std::function<bool(const Operations&)>& is_last,
+                                         const Raise& raise) const {
     const Operations found = search(limit, raise);
+    Chain chain(found);
     std::vector<Operations> out;
-    Chain(found).run(limit, [&](const std::vector<int>& members) {
-        out.push_back(exact(found.chosen(members), raise));
-    });
+    do {
+        const Operations group = found.chosen(chain.group(limit));
+        const double largest = group.largest_residual();
+        limit = largest < round_off ? -1 : std::nextafter(largest, 0.0);
+        out.push_back(exact(group, raise));
+        out.back().tolerance = std::max(largest, out.back().largest_residual());
+    } while (!is_last(out.back()));
     return out;
 }
 
@@ -461,10 +476,11 @@ Operations Molecule::linear(double symprec) const {
     double miss = 0;
     for (size_t k = 0; k < size; k++) reverse[order[k]] = order[size - 1 - k];
     for (size_t k = 0; k < size; k++) {
-        if (kinds[k] != kinds[reverse[k]]) return out;
+        if (kinds[k] != kinds[reverse[k]]) miss = infinity;
         miss = std::max(miss, std::hypot(height[k] + height[reverse[k]], off[k] + off[reverse[k]]));
     }
     if (size > 1 && miss <= symprec) out.add(-1 * Mat::identity(), reverse.data(), miss, -1);
+    out.tolerance = out.largest_residual();
     return out;
 }
 

@@ -4,7 +4,7 @@
 // of atoms, chosen for few look-alikes and small errors elsewhere, on all pairs at the same distances from the centre and
 // from each other. Each is carried on to all atoms (nearest neighbours among atoms sorted along one direction), fitted to
 // them (Kabsch, Acta Cryst. A 32, 922 (1976)) and kept if no atom misses by more than the tolerance. By rising residuals
-// they then generate a chain of groups, as long as every product was found as well; the largest is the answer. Its
+// a group then grows by one after the other, where every product was found as well; what it cannot grow by is left out. Its
 // matrices are made to multiply exactly as the permutations do: by averaging (Grove, Karcher, Ruh, Math. Ann. 211, 7
 // (1974)), or, with more than 120 elements and so about one axis, by fitting one angle to all turns.
 //
@@ -29,12 +29,14 @@ struct Operations {
     std::vector<int32_t> maps;
     std::vector<double> residuals;
     std::vector<int> signs;
+    double tolerance = 0;  // from which on they are found as a group
 
     Operations(size_t size, size_t i, size_t j) : size(size), i(i), j(j) {}
     size_t count() const { return rotations.size(); }
     const int32_t* map(size_t g) const { return maps.data() + g * size; }
     void add(const Mat& rotation, const int32_t* map, double residual, int sign);
     Operations chosen(const std::vector<int>& members) const;
+    double largest_residual() const;
 };
 
 // Raises the residuals of operations by what is known of the atoms besides their places.
@@ -59,7 +61,7 @@ struct Molecule {
     // Largest group found whose operations all miss by no more than symprec.
     Operations group(double symprec, const Raise& raise) const;
 
-    // Groups that operations up to some residual generate, each in the next.
+    // The groups for all tolerances up to a limit, the smallest first.
     std::vector<Operations> levels(double limit, const Raise& raise) const;
 
     // A molecule on its axis: the identity, and the inversion if it permutes the atoms within symprec.
@@ -72,6 +74,7 @@ private:
     };
     Pair reference_pair(double symprec) const;
     Operations search(double symprec, const Raise& raise) const;
+    std::vector<Operations> groups(double limit, const std::function<bool(const Operations&)>& is_last, const Raise& raise) const;
     Operations exact(Operations group, const Raise& raise) const;
     std::vector<Mat> axial(const Operations& group) const;
     std::vector<Mat> averaged(const Operations& group) const;

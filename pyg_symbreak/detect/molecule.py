@@ -3,7 +3,7 @@
 The search is compiled, see ``csrc/molecule.h``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,24 +33,27 @@ def molecule_symmetry(structure: Structure, symprec: float) -> Symmetry:
             f"symprec = {symprec:g} Å is too large: two atoms are {structure.shortest:.3g} Å apart, and for "
             "unambiguous images it must be below half of that"
         )
-    found = _native.molecule(structure.positions, structure.kinds, symprec, _misses(structure))
-    return _symmetry(found, structure, symprec)
+    *parts, _ = _native.molecule(structure.positions, structure.kinds, symprec, _misses(structure))
+    return _symmetry(parts, structure, symprec)
 
 
 def molecule_levels(structure: Structure, limit: float) -> list[Symmetry]:
-    """Groups that operations up to some residual generate, each in the next, from the least residual on.
+    """Groups for all tolerances up to a limit, the smallest first; :func:`molecule_symmetry` finds each in its plateau.
 
-    Operations that miss by more than `limit` (Å, lowered where atoms are close) are not looked at. `symprec` of
-    each is its residual, `plateau` goes from there to the residual of the next, where that is more than round-off.
+    Operations that miss by more than `limit` (Å, lowered where atoms are close) are not looked at. ``symprec`` of
+    each is the least tolerance that finds it, its residual or a little more; levels that are as near to the next as
+    round-off are left out.
     """
     limit = min(limit, 0.45 * structure.shortest)
-    found = _native.molecule_levels(structure.positions, structure.kinds, limit, _misses(structure))
-    levels = [_symmetry(level, structure, limit) for level in found]
-    ends = [level.residual for level in levels[1:]] + [limit]
-    pairs = zip(levels, ends, strict=True)
-    return [
-        replace(x, symprec=x.residual, plateau=(x.residual, end)) for x, end in pairs if end - x.residual > ROUND_OFF
-    ]
+    levels: list[Symmetry] = []
+    end = limit
+    for *parts, low in reversed(
+        _native.molecule_levels(structure.positions, structure.kinds, limit, _misses(structure))
+    ):
+        if end - low > ROUND_OFF:
+            levels.append(replace(_symmetry(parts, structure, limit), symprec=low, plateau=(low, end)))
+            end = low
+    return levels[::-1]
 
 
 def molecule_displacements(structure: Structure, symmetry: Symmetry) -> np.ndarray:
@@ -79,7 +82,7 @@ def _misses(structure: Structure) -> Callable[[bytearray, bytearray], np.ndarray
     return misses
 
 
-def _symmetry(found: tuple, structure: Structure, symprec: float) -> Symmetry:
+def _symmetry(found: Sequence, structure: Structure, symprec: float) -> Symmetry:
     """What was found, as tensors; of atoms on a line also the group that has no end of operations."""
     rotations, translations, permutations, residuals, frame = found
     symmetry = Symmetry(

@@ -312,6 +312,26 @@ def test_approximate_symmetries_are_nested_and_measured():
     assert detect_symmetry(symmetrize(atoms, levels[-1]), 1e-8).group.schoenflies == "C3v"
 
 
+@pytest.mark.parametrize("name", ["C2v", "C3v", "D2d", "D3", "D3h", "D4h", "D5h", "D6h", "S4", "Td", "Th", "Oh"])
+def test_detection_agrees_with_the_levels_of_a_molecule_at_every_tolerance(name):
+    rng = np.random.default_rng(len(name))
+    matrices = np.asarray(PointGroup(name).matrices)
+    orbits = [matrices @ (2 * rng.normal(size=3)), matrices @ (2 * rng.normal(size=3))]
+    places = np.concatenate(orbits) @ random_rotation(3).T
+    atoms = Atoms([6] * len(matrices) + [7] * len(matrices), places + 0.02 * rng.normal(size=places.shape))
+    levels = approximate_symmetries(atoms)
+    assert len(levels) > 1
+    assert [s.plateau[1] for s in levels[:-1]] == [s.plateau[0] for s in levels[1:]]
+    for level in levels:
+        low, high = level.plateau
+        assert level.residual <= low == level.symprec < high
+        for symprec in (max(low, 1e-6) * 1.0001, np.sqrt(max(low, 1e-6) * high), high * 0.9999):
+            if low < symprec < high:
+                found = detect_symmetry(atoms, symprec)
+                assert found.order == level.order
+                assert found.residual <= symprec
+
+
 @pytest.mark.parametrize("name", ["C6H6", "CH4", "CO2", "HCN", "CH3SH", "C60"])
 def test_symmetrize_is_a_projection(name):
     atoms = molecule(name)
