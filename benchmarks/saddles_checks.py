@@ -213,5 +213,5 @@ if __name__ == "__main__":
         "cpu_seconds": round(time.process_time() - began, 1),
         "versions": {name: version(name) for name in (package, "ase", "numpy")} | {"python": platform.python_version()},
     }
-    (RESULTS / f"saddles_{arguments.check}.json").write_text(json.dumps(result, indent=1, default=int) + "\n")
+    (RESULTS / f"saddles_{arguments.check}.json").write_text(json.dumps(result, indent=1, default=float) + "\n")
     print({key: value for key, value in result.items() if key != "rows"})

@@ -1,4 +1,5 @@
 import hashlib
+import importlib
 import math
 from collections import Counter
 from importlib.resources import files
@@ -231,3 +232,16 @@ def test_on_disk(tmp_path, dataset):
     assert (tmp_path / "processed" / "data.pt").is_file()
     assert [data.name for data in made] == [data.name for data in dataset]
     assert made[5].minima_kept == dataset[5].minima_kept
+
+
+def test_molecules_are_assembled_with_symmetry(monkeypatch):
+    monkeypatch.syspath_prepend(str(FILE.parent))
+    frames = importlib.import_module("frames")
+    listed = frames.molecules(draws=1)
+    assert len({made[:2] for made in listed}) == len(listed) > 1500
+    assert len({frame for frame, *_ in listed}) > 50
+    for frame, name, charge, atoms in listed:
+        assert frames.SMALLEST <= len(atoms) <= frames.LARGEST
+        assert (atoms.numbers.sum() - charge) % 2 == 0, (frame, name)
+    for frame, name, _, atoms in listed[:200]:
+        assert detect_symmetry(atoms, 1e-3).group.order > 1, (frame, name)
