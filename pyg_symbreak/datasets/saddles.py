@@ -56,6 +56,7 @@ class Saddles(ShippedDataset):
     ``charge``              [1]        elementary charges; no electron is unpaired
     ``frame``               str        what the molecule was assembled from: ``"planar AX3"``, ``"ring of 6"``
     ``name``                str        frame, atoms and substituents
+    ``formula``             str        chemical formula, with the charge if there is one: ``"H4N +1"``
     ``complete``            [1]        whether every relaxation ended at a minimum; else there may be others
     ``rearranged``          [1]        whether a minimum has other bonds than the symmetric molecule
     ======================= ========== =========================================================================
@@ -78,7 +79,8 @@ class Saddles(ShippedDataset):
     Notes
     -----
     :meth:`split` divides at random with ``by="name"``, so that no frame is on both sides with ``by="frame"``, and so
-    that no point group :math:`S` is with ``by="group"``.
+    that no point group :math:`S` is with ``by="group"``. Some compounds are in two frames, as different saddles above
+    one minimum (the octahedron and the prism of AX6); ``by="formula"`` keeps compounds together.
     """
 
     folder = "saddles"
@@ -121,7 +123,9 @@ def _graph(saddle: Atoms, minima: list[Atoms]) -> Data:
     data.irreps, data.curvature = [name for name, _ in irreps], data.pos.new_tensor([float(c) for _, c in irreps])
     data.unstable = data.curvature < -info["uncertainty"]
     data.group, data.frame, data.name = info["group"], info["frame"], info["name"]
-    data.charge, data.complete = torch.tensor([info["charge"]]), torch.tensor([bool(info["complete"])])
+    charge = int(info["charge"])
+    data.formula = saddle.get_chemical_formula() + (f" {charge:+d}" if charge else "")
+    data.charge, data.complete = torch.tensor([charge]), torch.tensor([bool(info["complete"])])
     below = minima or [saddle]
     data.minima = torch.cat([data.pos.new_tensor(m.positions - saddle.positions) for m in below])
     data.minima_energy = data.pos.new_tensor([m.info.get("relative_energy", 0.0) for m in below])

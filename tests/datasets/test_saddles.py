@@ -201,7 +201,7 @@ def test_scores_of_the_minima_themselves_and_of_the_saddle(dataset):
         assert (unbroken.bounds[0] > 1e-3) == (data.count > 1), data.name
 
 
-@pytest.mark.parametrize("by", ["name", "frame", "group"])
+@pytest.mark.parametrize("by", ["name", "frame", "group", "formula"])
 def test_splits_share_nothing(dataset, by):
     train, test = dataset.split(by, 0.2, seed=1)
     assert set(train.tolist()).isdisjoint(test.tolist())
@@ -211,12 +211,13 @@ def test_splits_share_nothing(dataset, by):
     assert not torch.equal(test, dataset.split(by, 0.2, seed=2)[1])
 
 
-def test_structures_are_those_of_the_formula(dataset):
-    ammonia = [data for data in dataset if to_ase(data).get_chemical_formula() == "H3N" and data.group == "D3h"]
-    for data in ammonia:
-        assert data.kept == "C3v"
-        assert data.count == 2
-        assert data.irreps[int(data.unstable.nonzero()[0])] == "A2''"
+def test_formulas_and_the_umbrella_of_arsine(dataset):
+    assert all(to_ase(data).get_chemical_formula() == data.formula.split()[0] for data in dataset)
+    assert all((data.charge != 0) == (" " in data.formula) for data in dataset)
+    (arsine,) = (data for data in dataset if data.formula == "H3As" and data.group == "D3h")  # an umbrella
+    assert (arsine.kept, arsine.count) == ("C3v", 2)
+    assert [irrep for irrep, falls in zip(arsine.irreps, arsine.unstable, strict=True) if falls] == ["A2''"]
+    assert arsine.y[arsine.z == 33].norm() > 0.1
 
 
 def test_batch(dataset):
