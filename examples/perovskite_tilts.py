@@ -380,7 +380,7 @@ def figure(data: Tilts, rows: Sequence[dict], names: Sequence[str], merits: dict
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for figure, table and metrics.")] = Path("results/perovskite_tilts"),
-    steps: Annotated[int, typer.Option(help="Training steps of each network.")] = 300,
+    steps: Annotated[int, typer.Option(help="Training steps of each network.")] = 400,
     seeds: Annotated[int, typer.Option(help="Number of seeds, each with compounds of its own held out.")] = 1,
 ) -> None:
     """Train on one domain of each tilt, and predict tilts of other compounds."""
