@@ -147,9 +147,9 @@ def check_rattling(count: int, seed: int) -> dict:
     return {
         "molecules": len(rows),
         "structures found by rattling": found,
-        "of these not in the data": missing,
+        "of these not within 5 meV of one in the data": missing,
         "of these lower than all in the data": sum(e < row["energies"][0] for row in rows for e in row["missing"]),
-        "within 5 meV of one in the data": sum(row["missing within 5 meV"] for row in rows),
+        "another structure, within 5 meV of one in the data": sum(row["missing within 5 meV"] for row in rows),
         "minima of the data": sum(row["minima"] for row in rows),
         "of these not found by rattling": sum(row["not found"] for row in rows),
         "rows": rows,
