@@ -24,11 +24,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from e3nn import o3
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import SchNet, ViSNet
 
-from pyg_symbreak.breaking import InputIndexed
 from pyg_symbreak.datasets import Saddles
 from pyg_symbreak.datasets.saddles import SHA256
 from pyg_symbreak.nn import SymPE, WithBreaking
@@ -60,8 +60,8 @@ DRAWS = 8
 """Answers that noise is asked for."""
 KEPT = 4
 """Objects of a finite set that are looked at."""
-LARGEST = "3x0e+3x0o+3x1e+3x1o+2x2e+2x2o+2x3e+2x3o+2x4e+2x4o"
-"""Room for the objects of every point group."""
+GROUP, INPUT, GIVEN = "0o+1o+1e", "0o+2x1o+1e", "0o+1o+1e+2e+2o+3e+3o"
+"""Irreps that hold the objects of all molecules."""
 
 
 # ------------------------------------------------------------------ rows
@@ -87,37 +87,41 @@ def noise(scale: float) -> Objects:
     return lambda molecule, data: scale * torch.randn(DRAWS, data.num_nodes, 3)
 
 
-def attached(breaking: Any, irreps: str | None = None) -> Objects:
-    """Objects of the whole molecule, on every atom."""
+def attached(breaking: Any, irreps: str) -> Objects:
+    """Objects of the whole molecule, on every atom; of a line, where this kind has none, those of its group."""
 
     def objects(molecule: Molecule, data: Data) -> Tensor:
-        way = AddSymmetryBreaking(breaking, irreps=irreps)
-        found = way.objects(Data(pos=data.pos, z=data.z))
-        rows = found.sample(KEPT, torch.Generator().manual_seed(0))
-        rows = rows if irreps is None else place(rows, found.irreps, irreps)
-        return rows.float()[:, None].expand(KEPT, data.num_nodes, -1)
+        plain = Data(pos=data.pos, z=data.z)
+        linear = molecule.space.linear and breaking != "group"
+        if linear and breaking == "sympe":
+            frames = [Rotation.random(random_state=n).as_matrix().ravel() for n in range(KEPT)]
+            rows = torch.from_numpy(np.array(frames)).float()
+        else:
+            found = AddSymmetryBreaking("group" if linear else breaking).objects(plain)
+            rows = place(found.sample(KEPT, torch.Generator().manual_seed(0)), found.irreps, irreps).float()
+        return rows[:, None].expand(KEPT, data.num_nodes, -1)
 
     return objects
 
 
 def given_subgroup(molecule: Molecule, data: Data) -> Tensor:
-    """Group-indexed objects for the subgroup that the lowest minimum keeps, as the data say it."""
+    """Group-indexed objects for the subgroup that the lowest minimum keeps, as the data say; for none if not finite."""
     plain = Data(pos=data.pos, z=data.z, y=data.y)
     if molecule.stays:
-        return torch.zeros(1, data.num_nodes, o3.Irreps(LARGEST).dim)
-    return (
-        AddSymmetryBreaking(choose="target", irreps=LARGEST, symprec=1e-2)(plain)
-        .breaking[None]
-        .expand(1, data.num_nodes, -1)
-    )
+        return torch.zeros(1, data.num_nodes, o3.Irreps(GIVEN).dim)
+    try:
+        rows = AddSymmetryBreaking(choose="target", irreps=GIVEN, symprec=1e-2)(plain).breaking
+    except ValueError:
+        return attached("group", GIVEN)(molecule, data)
+    return rows.float()[None].expand(1, data.num_nodes, -1)
 
 
 class WithSymPE(MinimaNetwork):
     """The frame of an object moves a learned vector."""
 
     def __init__(self, config: Config, irreps_object: str) -> None:
-        super().__init__(config, "2x0o+2x1e+4x1o+2x2e+2x2o")
-        self.sympe = SymPE("2x0o+2x1e+4x1o+2x2e+2x2o")
+        super().__init__(config, "0o+1e+2x1o")
+        self.sympe = SymPE("0o+1e+2x1o")
 
     def forward(self, molecules: Sequence[Molecule], objects: Sequence[Tensor]) -> list[Tensor]:
         """The learned vector as the object on every atom."""
@@ -130,21 +134,21 @@ class WithSchNet(MinimaNetwork):
 
     def __init__(self, config: Config, irreps_object: str) -> None:
         super().__init__(config, irreps_object)
-        self.mover = WithBreaking(self.model(config.cutoff + 5.0), f"1o+{irreps_object}")
+        self.mover = WithBreaking(self.model(config.cutoff), f"1o+{irreps_object}")
+        self.scale = torch.nn.Parameter(torch.tensor(0.01))
 
     def model(self, reach: float) -> torch.nn.Module:
         """The model, of which no edge may be longer than this, Å."""
         return SchNet(64, 64, 3, 32, reach)
 
     def move(self, data: Batch) -> Tensor:
-        """The gradient, downhill."""
+        """The gradient, downhill, at the symmetric molecule; how far the atoms have come is part of the object."""
         with torch.enable_grad():
-            pos = data.pos if data.pos.requires_grad else data.pos.detach().requires_grad_()
-            data.pos = pos
+            data.pos = pos = (data.pos - data.breaking[:, :3]).detach().requires_grad_()
             out = self.mover(data)
             energy = (out[0] if isinstance(out, tuple) else out).sum()
             (gradient,) = torch.autograd.grad(energy, pos, create_graph=self.training)
-        return -gradient
+        return -self.scale * gradient
 
 
 class WithViSNet(WithSchNet):
@@ -156,20 +160,19 @@ class WithViSNet(WithSchNet):
 
 
 DISTORTIONS = "distortions, K predicted"
-GROUP = attached("group", LARGEST)
 ROWS = {
     "none": Row("0x0e", no_object),
     "noise, 0.1 Å": Row("1o", noise(0.1), drawn=True),
     "noise, 0.3 Å": Row("1o", noise(0.3), drawn=True),
     "noise, 1 Å": Row("1o", noise(1.0), drawn=True),
-    "group-indexed": Row(LARGEST, GROUP),
-    "group-indexed, K given": Row(LARGEST, given_subgroup),
-    "input-indexed": Row(LARGEST, attached(InputIndexed(), LARGEST)),
-    "SymPE": Row("3x1o", attached("sympe"), WithSymPE),
-    "canonicalization": Row("3x1o", attached("sympe")),
+    "group-indexed": Row(GROUP, attached("group", GROUP)),
+    "group-indexed, K given": Row(GIVEN, given_subgroup),
+    "input-indexed": Row(INPUT, attached("input", INPUT)),
+    "SymPE": Row("3x1o", attached("sympe", "3x1o"), WithSymPE),
+    "canonicalization": Row("3x1o", attached("sympe", "3x1o")),
     DISTORTIONS: Row("1o", lambda molecule, data: molecule.objects),
-    "SchNet, group-indexed": Row(LARGEST, GROUP, WithSchNet),
-    "ViSNet, group-indexed": Row(LARGEST, GROUP, WithViSNet),
+    "SchNet, group-indexed": Row(GROUP, attached("group", GROUP), WithSchNet),
+    "ViSNet, group-indexed": Row(GROUP, attached("group", GROUP), WithViSNet),
 }
 
 
