@@ -35,7 +35,7 @@ def report(folder: Path, atoms: Atoms, charge: float, seed: int | None, most: in
 def show(report: dict[str, Any]) -> None:
     """Print it as a table."""
     console = stdout()
-    table = Table("rank", "K", "along", "expected error (Å)", "energy (eV)")
+    table = Table("rank", "K", "along", "expected error (Å)", "rough energy (eV)")
     for row in report["minima"]:
         numbers = f"{row['expected_error']:.2f}", f"{row['predicted_energy']:.2f}"
         table.add_row(str(row["rank"]), row["K"], row["irrep"], *numbers)

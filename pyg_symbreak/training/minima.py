@@ -243,7 +243,7 @@ class MinimaNetwork(nn.Module):
 
 
 def _joined(molecules: Sequence[Molecule]) -> Batch:
-    """The molecules as a batch, in a tenth of the time that PyG takes for whatever may be in a Data."""
+    """The molecules as a batch."""
     parts = [m.data for m in molecules]
     counts = torch.tensor([len(part.pos) for part in parts])
     ends = counts.cumsum(0)
