@@ -50,6 +50,7 @@ setup(
         "distributed": ["ray>=2.9"],
         "quantum": ["pyscf"],
         "potentials": ["sevenn>=0.13"],
+        "xtb": ["tblite>=0.8"],
         "docs": ["sphinx>=9", "furo", "myst-parser>=4", "sphinx-mathjax-offline", "lightning>=2.6"],
         "train": ["lightning>=2.6"],
         "test": [

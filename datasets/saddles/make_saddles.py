@@ -4,7 +4,7 @@ python make_saddles.py compute FOLDER --processes 2    a line in FOLDER/records.
 python make_saddles.py verify FOLDER --processes 2     a line in FOLDER/curvatures.jsonl for each minimum
 python make_saddles.py write FOLDER                    saddles.xyz.gz, failures.csv and tables beside this file
 
-Needs tblite (pip install tblite==0.8.0). A run that was stopped goes on where it was.
+Needs tblite (pip install "pyg_symbreak[xtb]"; 0.8.0 made the file). A run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
