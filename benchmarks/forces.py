@@ -1,4 +1,4 @@
-"""Forces learned at equal CPU time: GatedNetwork beside SchNet and ViSNet of PyG, on frames of small molecules.
+"""Forces learned at equal CPU time: GatedNetwork beside SchNet of PyG, on frames of small molecules.
 
 Frames are taken every 20 fs from Langevin dynamics at 500 K with ASE's EMT potential, which is no chemistry but a
 smooth function of all positions. Of 200 frames 160 are learned, the forces of the other 40 compared. Each network has
