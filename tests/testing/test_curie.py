@@ -71,6 +71,8 @@ def test_perovskite_sits_on_the_residual():
     assert abs(curie_gap(model, data, data.y)) < 1e-14
     with_object = lambda d: model(Data(**{**d.to_dict(), "breaking": data.breaking}))  # noqa: E731
     assert curie_gap(with_object, data, data.y) != pytest.approx(0, abs=1e-6)
+    several = lambda d: (model(d), torch.ones(1, 3))  # noqa: E731
+    assert abs(curie_gap(several, data, data.y)) < 1e-14  # the first output is compared
 
 
 def test_training_comes_down_to_the_residual():
