@@ -71,12 +71,13 @@ Objects = Callable[[Molecule, Data], Tensor]
 
 @dataclass(frozen=True)
 class Row:
-    """A way: irreps of the object on an atom, what makes objects, the network, whether they are drawn for each use."""
+    """A way: irreps of the object on an atom, what makes objects and whether anew for each use, the network, its lr."""
 
     irreps: str
     objects: Objects
     network: type[MinimaNetwork] = MinimaNetwork
     drawn: bool = False
+    lr: float = CONFIG.lr
 
 
 def no_object(molecule: Molecule, data: Data) -> Tensor:
@@ -171,8 +172,8 @@ ROWS = {
     "SymPE": Row("3x1o", attached("sympe", "3x1o"), WithSymPE),
     "canonicalization": Row("3x1o", attached("sympe", "3x1o")),
     DISTORTIONS: Row("1o", lambda molecule, data: molecule.objects),
-    "SchNet, group-indexed": Row(GROUP, attached("group", GROUP), WithSchNet),
-    "ViSNet, group-indexed": Row(GROUP, attached("group", GROUP), WithViSNet),
+    "SchNet, group-indexed": Row(GROUP, attached("group", GROUP), WithSchNet, lr=1e-3),
+    "ViSNet, group-indexed": Row(GROUP, attached("group", GROUP), WithViSNet, lr=1e-3),
 }
 
 
@@ -196,7 +197,7 @@ def nearest_loss(
 
 def trained(row: Row, name: str, data: list[Data], molecules: list[Molecule], seed: int, steps: int) -> MinimaNetwork:
     """A network after its steps."""
-    config = replace(CONFIG, steps=steps)
+    config = replace(CONFIG, steps=steps, lr=row.lr)
     if name == DISTORTIONS:
         return fit_minima(molecules, config, seed)[0]
     torch.manual_seed(seed)
