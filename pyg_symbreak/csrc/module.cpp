@@ -214,9 +214,10 @@ std::tuple<Graph, bool, size_t> parse_graph(PyObject* args) {
     if (!PyArg_ParseTuple(args, "OOOpn", &node_colors, &edge_index, &edge_labels, &canonical, &steps)) throw PythonError{};
     const Array<int64_t> colors(node_colors), edges(edge_index), labels(edge_labels);
     edges.require(2 * labels.size());
-    const int64_t size = int64_t(colors.size());
-    if (!std::all_of(edges.data(), edges.data() + edges.size(), [&](int64_t v) { return 0 <= v && v < size; }))
-        throw std::invalid_argument("edge_index must be [2, E] with nodes from 0 to " + std::to_string(size - 1));
+    const auto [least, most] = std::minmax_element(edges.data(), edges.data() + edges.size());
+    if (edges.size() && (*least < 0 || size_t(*most) >= colors.size()))
+        throw std::invalid_argument("data.edge_index holds " + std::to_string(*least) + " to " + std::to_string(*most) +
+                                    "; the graph has nodes from 0 to " + std::to_string(int64_t(colors.size()) - 1));
     return {Graph(colors.data(), colors.size(), edges.data(), labels.data(), labels.size()), canonical != 0, size_t(steps)};
 }
 

@@ -43,7 +43,7 @@ class PermutationGroup:
     and multiplied in ``csrc/graph.h``, which says how they are stored.
     """
 
-    def __init__(self, size: int, program: np.ndarray, radices: np.ndarray, base: np.ndarray, generators: int) -> None:
+    def __init__(self, size: int, program: bytearray, radices: np.ndarray, base: bytearray, generators: int) -> None:
         self._size = size
         self._program = program
         self._radices = radices
@@ -61,7 +61,7 @@ class PermutationGroup:
     @property
     def base(self) -> Tensor:
         """Nodes, long [m]: only the identity leaves all of them where they are."""
-        return torch.from_numpy(self._base)
+        return torch.from_numpy(_array(self._base))
 
     @cached_property
     def generators(self) -> Tensor:
@@ -226,10 +226,6 @@ def read_graph(data: Data, features: Features) -> Graph:
     if count > MOST_NODES:
         raise ValueError(f"the graph has {count} nodes, as data.num_nodes or the largest number in edge_index says")
     edges = np.ascontiguousarray(edges, dtype=np.int64)
-    if edges.size and edges.view(np.uint64).max() >= count:  # negative numbers are large ones there
-        raise ValueError(
-            f"data.edge_index holds {edges.min()} to {edges.max()}; the graph has nodes from 0 to {count - 1}"
-        )
     invariant = invariant_names(features)
     for name in features:
         if name not in invariant:
@@ -247,7 +243,7 @@ def read_graph(data: Data, features: Features) -> Graph:
 def _automorphisms(graph: Graph) -> GraphSymmetry:
     """Search for the automorphisms."""
     program, radices, base, generators, orbits, _ = _native.automorphisms(*graph, False, STEPS)
-    group = PermutationGroup(len(graph[0]), _array(program), _array(radices), _array(base), generators)
+    group = PermutationGroup(len(graph[0]), program, _array(radices), base, generators)
     return GraphSymmetry(group, graph, _array(orbits))
 
 
