@@ -119,7 +119,7 @@ def main() -> None:
                 lines.append(f"| {kind} | {name} | {count} | {cost:.2f} | {cost / step:.0%} |")
                 print(lines[-1], flush=True)
     if output:
-        head = "# What the transforms cost\n\n`python benchmarks/transforms.py`, one thread, beside other work."
+        head = "# What the transforms cost\n\n`python benchmarks/transforms.py`, one thread."
         output.write_text("\n".join([head, "", *lines, ""]), encoding="utf-8")
 
 
