@@ -312,6 +312,10 @@ def test_what_cannot_be_is_said(symmetry):
         breaking_set(PointGroup("Oh"), nodes="Ti")
     with pytest.raises(ValueError, match="does not fit the tilt"):
         breaking_set(detect_symmetry(UNIT.repeat((2, 2, 1))), keep="a0a0c-", nodes="Ti")
+    stretched = CUBIC.copy()
+    stretched.set_cell(CUBIC.cell.array * [[1.0, 1.0, 1.02]], scale_atoms=True)
+    with pytest.raises(ValueError, match="in the same cell as the symmetric one"):
+        breaking_set(symmetry, keep=stretched, nodes="Ti")
     with pytest.raises(TypeError, match="keep must be operations"):
         breaking_set(symmetry, keep=3.5)
     assert repr(NodeFields(keep=k)) == repr(NodeFields(keep=k.operations))

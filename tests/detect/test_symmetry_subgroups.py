@@ -127,8 +127,9 @@ def test_what_makes_no_sense_is_said():
     [
         *[(PEROVSKITE * 2, 768, 0), (bulk("C") * 2, 768, 0), (RUTILE * 2, 512, 0), (RUTILE * (1, 2, 2), 256, 0)],
         *[(CHAIN * (1, 1, 2), 128, 0), (WURTZITE * 2, 96, 1), (general(2, [5, 6, 7, 80, 95, 103]) * 2, 128, 0)],
+        (general(14, [7, 7, 7, 90, 90, 90]), 64, 0),  # 48 turns of the cell, of which 40 carry no operation to one
     ],
-    ids=["perovskite", "diamond", "rutile", "rutile 1x2x2", "chain", "wurtzite", "P-1"],
+    ids=["perovskite", "diamond", "rutile", "rutile 1x2x2", "chain", "wurtzite", "P-1", "P2_1/c in a cube"],
 )
 def test_normalizers_of_supercells(atoms, order, polar):
     s = detect_symmetry(turned(atoms)[0])

@@ -77,8 +77,11 @@ def test_ends_are_compared_with_earlier_ones(cell):
 
 def test_molecules_and_what_is_said():
     ways = [d for d in distortions(molecule("H2O")) if d.irrep == "B2"]
-    parent, *_ = relax_within(ways, EMT(), cell="fixed")
+    said: list[str] = []
+    parent, *found = relax_within(ways, EMT(), cell="fixed", progress=said.append)
     assert parent.symbol == "C2v"
+    assert said[-1].startswith(f"{len(said)} of {len(said)} relaxations, ")
+    assert len(said) == 1 + len(found)
     with pytest.raises(ValueError, match="at least one"):
         relax_within([], EMT())
     with pytest.raises(TypeError, match="ASE calculator"):

@@ -73,6 +73,10 @@ def test_atoms_and_arrows(kind):
     # seen from where it is broadest: its plane
     flat = plot_structure(x).collections[0].get_offsets()
     assert np.linalg.matrix_rank(flat - flat.mean(0), tol=1e-3) == 2
+    atoms.translate([3, 0, 9])
+    away = plot_structure(atoms).collections[0].get_offsets()
+    extents = [np.linalg.svd(drawn - drawn.mean(0))[1] for drawn in (flat, away)]
+    assert np.allclose(*extents, atol=1e-6)
     with pytest.raises(ValueError, match=r"displacements are \[4, 3\]"):
         plot_structure(x, y[:3])
 
