@@ -25,10 +25,10 @@ def canonical_frame(
     constants of the generic function, its matrix, phases, direction, decay, and tolerances of lengths and values.
     """
 
-def group_elements(program: ndarray, nodes: int, digits: ndarray, count: int) -> bytearray:
+def group_elements(program: bytearray, nodes: int, digits: ndarray, count: int) -> bytearray:
     """Elements [count, N] of a group from digits [count, number of radices]."""
 
-def group_generators(program: ndarray, nodes: int) -> bytearray:
+def group_generators(program: bytearray, nodes: int) -> bytearray:
     """Its generators [k, N]."""
 
 def measure(positions: ndarray) -> tuple[float, float]:
