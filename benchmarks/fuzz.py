@@ -8,9 +8,9 @@ An input is a structure or a graph: molecules, crystals, slabs, clouds and regul
 tiny, huge, skewed or left-handed, edges to nowhere, ...). It depends on the seed and its number alone. Each goes to an
 entry with arguments drawn at random too, in a worker with a limit of time; a worker that dies is replaced.
 
-Outcomes: "ok"; "refused", a ValueError or TypeError that the library raises itself; "leaked", one of a library below;
-"other", any other exception; "crash"; "hang"; "not finite", a result with a number that is none. All but the first two
-are faults; they are listed by kind, with the number of one input of that kind.
+Outcomes: "ok"; "refused", a ValueError or TypeError that the library raises itself, compiled or not; "leaked", one of a
+library below; "other", any other exception; "crash"; "hang"; "not finite", a result with a number that is none. All
+but the first two are faults; they are listed by kind, with the number of one input of that kind.
 """
 
 import argparse
@@ -394,7 +394,8 @@ def classified(error: BaseException) -> dict[str, Any]:
     inner = frames[-1]
     ours = [frame for frame in frames if "pyg_symbreak" in frame.filename]
     line = linecache.getline(inner.filename, inner.lineno or 0).strip()
-    raised = "pyg_symbreak" in inner.filename and line.startswith("raise")
+    compiled = "_native." in line and "buffer" not in str(root)  # but for those of its own making
+    raised = "pyg_symbreak" in inner.filename and (compiled or line.startswith("raise"))
     clear = isinstance(error, ValueError | TypeError)
     kind = "other" if not clear else "refused" if raised else "leaked"
     at = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else f"{Path(inner.filename).name}:{inner.lineno}"
