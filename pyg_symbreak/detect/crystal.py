@@ -176,8 +176,7 @@ class Crystal:
         that adds a to c turns c by about a / c, so that from some part of sqrt(a³ / c) on, a third in the worst of
         oblique cells, it passes. Its powers are a group without end: the search never returns.
         """
-        cell = self.cell if is_minkowski_reduced(self.cell) else minkowski_reduce(self.cell)[0]
-        lengths = np.linalg.norm(cell, axis=1)
+        lengths = np.linalg.norm(_reduced(self.cell), axis=1)
         rarest = np.unique(self.structure.kinds, return_counts=True)[1].min()  # no translation has a larger order
         return 0.2 * float(np.sqrt(max(shortest, lengths.min() / rarest) ** 3 / lengths.max()))
 
@@ -216,7 +215,7 @@ class Crystal:
         assert found.supercell is not None
         inverse, count = np.linalg.inv(self.cell), found.supercell.size
         moves = np.round(found.supercell.vectors @ inverse * count).astype(np.int64)
-        cell = _lattice_basis(np.concatenate([moves, count * np.eye(3, dtype=np.int64)])) @ self.cell / count
+        cell = _reduced(_lattice_basis(np.concatenate([moves, count * np.eye(3, dtype=np.int64)])) @ self.cell / count)
         chosen = np.unique(found.supercell.first_images())
         positions = (self.structure.positions - found.supercell.deviations)[chosen]
         primitive = Crystal(Structure(positions, cell, self.structure.pbc, self.structure.kinds[chosen]))
@@ -430,6 +429,11 @@ def _generated(tree: "_Tree", pure: np.ndarray) -> tuple[np.ndarray, np.ndarray,
         return None
     counts = tuple(1 + max(powers) for powers in zip(*reached.values(), strict=True))
     return np.array(steps, dtype=np.int64).reshape(-1, size), np.array(moves).reshape(-1, 3), counts
+
+
+def _reduced(cell: np.ndarray) -> np.ndarray:
+    """The shortest vectors of a lattice [3, 3], the given ones where they are."""
+    return cell if is_minkowski_reduced(cell) else minkowski_reduce(cell)[0]
 
 
 def _lattice_basis(rows: np.ndarray) -> np.ndarray:

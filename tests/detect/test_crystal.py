@@ -202,6 +202,16 @@ def test_translations_that_are_exact_do_not_hide_the_group_of_a_strained_crystal
     assert true_misfit(atoms, found) <= found.residual + 1e-12 <= symprec
 
 
+def test_a_supercell_in_a_thin_cell():
+    """Two cells of silicon in a cell that is 1e-5 Å thin: what may be asked of it is tiny, and has an answer."""
+    skewed = [[1862.49, -5.43, 1857.06], [2704.14, 2706.855, -2.715], [-2.715, -2.715, 0.0]]
+    places = [[0, 0, 0], [1.3575, 1.3575, 1.3575], [0, 2.715, 2.715], [1.3575, 4.0725, 4.0725]]
+    atoms = Atoms("Si4", places, cell=skewed, pbc=True)
+    with pytest.raises(ValueError, match="Å thin, too thin for symprec"):
+        detect_symmetry(atoms)
+    assert max(level.residual for level in approximate_symmetries(atoms)) < 1e-5
+
+
 def true_misfit(atoms: Atoms, symmetry) -> float:
     """Largest distance by which operations miss images of atoms in the cell, and lattice vectors."""
     atoms = atoms.copy()
