@@ -570,6 +570,10 @@ def _symmetrized_cell(cell: np.ndarray, integer: np.ndarray) -> np.ndarray:
     """Cell [3, 3] nearest to the given one whose metric all the integer rotations leave as it is."""
     metric = np.einsum("gki,kl,glj->ij", integer, cell @ cell.T, integer) / len(integer)
     values, vectors = np.linalg.eigh(metric)
+    if values[0] <= 0:
+        raise ValueError(
+            f"the cell {cell.tolist()} is so skewed that round-off hides its symmetry: give shorter vectors"
+        )
     root = (vectors * np.sqrt(values)) @ vectors.T
     left, _, right = np.linalg.svd(root @ cell)
     return root @ left @ right
