@@ -114,6 +114,15 @@ class Molecule:
 def molecule_of(atoms: Atoms | Data, config: Config, charge: float = 0.0) -> Molecule:
     """A molecule whose minima are not known.
 
+    Parameters
+    ----------
+    atoms : ase.Atoms or Data
+        With positions in Å and atomic numbers, symmetric within ``config.symprec``.
+    config : Config
+        Of which ``symprec`` and ``cutoff``, Å, are read.
+    charge : float
+        Elementary charges.
+
     Raises
     ------
     ValueError
@@ -364,7 +373,7 @@ class Minima:
     ways: list[Distortion | None]
 
     def structures(self, molecule: Molecule) -> Iterator[Atoms]:
-        """The displaced molecules, with ``rank``, ``K``, ``irrep``, ``expected_error`` and ``energy`` in ``info``."""
+        """Displaced molecules; ``info`` has ``rank``, ``K``, ``irrep``, ``expected_error``, ``predicted_energy``."""
         for n, (u, way) in enumerate(zip(self.displacements.numpy(), self.ways, strict=True)):
             atoms = molecule.space.atoms.copy()
             atoms.positions += u
