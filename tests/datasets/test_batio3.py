@@ -15,6 +15,8 @@ from pyg_symbreak.datasets import BaTiO3, batio3
 from pyg_symbreak.structures import apply_distortion, match_atoms, read_structure, to_ase
 from pyg_symbreak.transforms import NeighborList
 
+pytestmark = pytest.mark.usefixtures("double")
+
 FILES = files("pyg_symbreak.datasets.files") / "batio3"
 SPACE_GROUPS = {"cubic": 221, "tetragonal": 99, "orthorhombic": 38, "rhombohedral": 160}
 POLARIZATION = {"cubic": [0, 0, 0], "tetragonal": [0, 0, 1], "orthorhombic": [0, 1, 1], "rhombohedral": [1, 1, 1]}
@@ -24,14 +26,6 @@ TI_O = {
     "orthorhombic": [1.856] * 2 + [1.998] * 2 + [2.168] * 2,
     "rhombohedral": [1.873] * 3 + [2.139] * 3,
 }
-
-
-@pytest.fixture(autouse=True)
-def double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 def space_groups(atoms, symprec):

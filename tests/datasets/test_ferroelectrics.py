@@ -12,15 +12,9 @@ from pyg_symbreak.structures import apply_distortion, to_ase
 from pyg_symbreak.testing import pairing_error
 from pyg_symbreak.transforms import AddSymmetryBreaking
 
+pytestmark = pytest.mark.usefixtures("double")
+
 FILE = files("pyg_symbreak.datasets.files") / "ferroelectrics" / "ferroelectrics.json.gz"
-
-
-@pytest.fixture(autouse=True)
-def double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 @pytest.fixture(scope="module")

@@ -16,19 +16,13 @@ from pyg_symbreak.detect import detect_symmetry
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.structures import to_ase
 
+pytestmark = pytest.mark.usefixtures("double")
+
 FILE = files("pyg_symbreak.datasets.files") / "jahn_teller" / "jahn_teller.xyz"
 SYMPREC = 0.02
 # Point groups of the lowest structures. CH4+: C2v in the best calculations and in experiment.
 GROUPS = {"CH4+": {"D2d", "C2v"}, "NH3+": {"D3h"}, "C3H6+": {"C2v"}, "C6H6+": {"D2h"}}
 CONTROLS = ("H2O+", "N2+", "C2H2+", "H2CO+", "PH3+")
-
-
-@pytest.fixture(autouse=True)
-def double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 @pytest.fixture(scope="module")

@@ -18,15 +18,9 @@ from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.structures import to_ase
 from pyg_symbreak.testing import score_minima
 
+pytestmark = pytest.mark.usefixtures("double")
+
 FILE = files("pyg_symbreak.datasets.files") / "saddles" / "saddles.xyz.gz"
-
-
-@pytest.fixture(autouse=True)
-def double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 @pytest.fixture(scope="module")
