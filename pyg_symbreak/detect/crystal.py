@@ -1,7 +1,9 @@
 """Symmetry of crystals, slabs and rods: the operations of the first two come from moyo, everything else from here."""
 
+import gc
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
@@ -37,6 +39,18 @@ STEP = 2**0.5
 """Ratio of successive tolerances that moyo is asked with; they are powers of it, whatever ours is."""
 FEW_PAIRS = 100_000
 """Up to so many misses are computed at once."""
+
+
+@contextmanager
+def _garbage_left() -> Iterator[None]:
+    """Do not collect garbage: long lists of new objects would set that off, and it visits every object there is."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class Proposal(NamedTuple):
@@ -239,10 +253,11 @@ class Crystal:
             dataset = read(moyopy.Cell(cell.tolist(), (fractional % 1.0).tolist(), self._numbers), symprec=tolerance)
         except ValueError:
             return None
-        shifts = np.array(dataset.operations.translations)
+        with _garbage_left():
+            shifts = np.array(dataset.operations.translations)
+            rotations = np.array(dataset.operations.rotations, dtype=np.int64)
         if self.is_slab:
             shifts[:, 2] = 0.0  # heights are measured from their mean
-        rotations = np.array(dataset.operations.rotations, dtype=np.int64)
         return Proposal(rotations, shifts, dataset.number, dataset.symprec)
 
     @cached_property
