@@ -167,7 +167,8 @@ INLINE void tiles(const TensorProduct<T>& t, const T* transposed, const int64_t*
             });
             if (t.dy) std::fill_n(sums.data(), p.d_in * p.d_out * TILE * WIDEST<T>, T(0));
             for (size_t e = 0; e < n; e++) {
-                const size_t j = t.source[edges[e]] * t.dim_in + p.x_at, i = t.target[edges[e]] * t.dim_out + p.out_at;
+                const size_t j = t.nodes * p.x_block + t.source[edges[e]] * p.x_width + p.x_at;
+                const size_t i = t.nodes * p.out_block + t.target[edges[e]] * p.out_width + p.out_at;
                 in_lanes<WIDEST<T>>(U, [&](auto lanes, size_t u) INLINED {
                     using V = typename Lanes<T, decltype(lanes)::value>::type;
                     auto go = [&](auto d) INLINED {

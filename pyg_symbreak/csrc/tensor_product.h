@@ -18,10 +18,11 @@
 #include <cstdint>
 #include <vector>
 
-// One path for a run of channels: degrees as 2l + 1, and where its numbers lie in the rows of x, W, C and g. Lines of x and g
-// (fixed m) are strides apart, the lines of C (fixed m_out) too.
+// One path for a run of channels: degrees as 2l + 1, and where its numbers lie in x, W, C and g. Of x and g it sees a block,
+// which has x_width and out_width numbers for each node, and begins after x_block and out_block for each node. Lines in the
+// rows of x and g (fixed m) are strides apart, the lines of C (fixed m_out) too.
 struct Path {
-    int64_t d_in, d_out, channels, x_at, x_stride, weight_at, coupling_at, coupling_stride, out_at, out_stride;
+    int64_t d_in, d_out, channels, x_block, x_width, x_at, x_stride, weight_at, coupling_at, coupling_stride, out_block, out_width, out_at, out_stride;
 };
 
 // An entry of the coupling that is not zero.

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,12 +13,15 @@ from torch_geometric.nn import MessagePassing
 
 from pyg_symbreak.nn.constants import ConstantsMixin
 from pyg_symbreak.nn.degrees import blocks_of, join_degrees, parities_of, split_by_degree
-from pyg_symbreak.ops import TensorProductPaths, sum_tensor_products
+from pyg_symbreak.ops import Columns, LinearBlocks, TensorProductPaths, block_linear, sum_tensor_products
 
 __all__ = ["BreakingConv", "with_object"]
 
 # Shares of the self-connection and of the neighbours in the output, sin(π/8)² + cos(π/8)² = 1.
 SELF_SHARE, NEIGHBOR_SHARE = math.sin(math.pi / 8), math.cos(math.pi / 8)
+
+# Channels of one parity from which on they have matrices and sums of their own.
+LONG_RUN = 16
 
 
 class BreakingConv(MessagePassing, ConstantsMixin):
@@ -70,11 +74,11 @@ class BreakingConv(MessagePassing, ConstantsMixin):
     propagate: Callable[..., Tensor]
     scale: Tensor
     coupling: Tensor
-    live: Tensor
+    place: Tensor
     channel: Tensor
+    kept: Tensor
     runs: Tensor
     coupled: Tensor
-    invariant: Tensor
 
     def __init__(
         self,
@@ -105,7 +109,6 @@ class BreakingConv(MessagePassing, ConstantsMixin):
         """Lay out paths and weights: all that the forward pass needs, as integers and constant tensors."""
         # Paths l_in ⊗ l_edge → l_out, for each l_in sorted by l_out.
         self.degrees_in = tuple((ell, len(p)) for ell, p in channels_in.items())
-        self.degrees_out = tuple((ell, len(p)) for ell, p in channels_out.items())
         self.paths: list[list[list[int]]] = [
             [
                 [
@@ -117,56 +120,112 @@ class BreakingConv(MessagePassing, ConstantsMixin):
             ]
             for l_in, parities_in in channels_in.items()
         ]
-        # Rows of each edge's coupling matrix, (l_out, m_out, path); width of each (l_in, l_out) of the message.
+        # Rows of each edge's coupling matrix, (l_out, m_out, path).
         self.rows = [
             sum((2 * l_out + 1) * len(p) for l_out, p in zip(channels_out, paths_in, strict=True))
             for paths_in in self.paths
         ]
-        self.widths = [
-            (2 * l_out + 1) * len(p) * len(parities_in)
-            for parities_in, paths_in in zip(channels_in.values(), self.paths, strict=True)
-            for l_out, p in zip(channels_out, paths_in, strict=True)
-        ]
-        self._plan_tensor_product(channels_in, channels_out)
-        self._plan_linear(channels_in, channels_out)
+        # Matrices for each parity where that leaves runs of channels long enough for the vectors of a processor.
+        counts = [Counter(parities).values() for parities in channels_in.values()]
+        self.apart = all(min(c) >= LONG_RUN for c in counts if len(c) > 1)
+        # Sums for W_2: a block [N, 2l+1, channels] for each irrep or for both parities of a degree; scalars apart.
+        sums: Counter[tuple[int, int]] = Counter()
+        for (l_out, parities_out), paths_to in zip(channels_out.items(), zip(*self.paths, strict=True), strict=True):
+            sums.update(dict.fromkeys(sorted({self._block(l_out, p) for p in parities_out}, reverse=True), 0))
+            for parities_in, paths in zip(channels_in.values(), paths_to, strict=True):
+                for l_edge in paths:
+                    reached = [p * (-1) ** l_edge for p in parities_in if p * (-1) ** l_edge in parities_out]
+                    sums.update(self._block(l_out, p) for p in reached)
+        self._plan_tensor_product(channels_in, channels_out, _Layout(dict(sums)))
+        self._plan_linear(channels_in, channels_out, _Layout(dict(sums)))
 
-    def _plan_tensor_product(self, channels_in: dict[int, list[int]], channels_out: dict[int, list[int]]) -> None:
+    def _block(self, ell: int, parity: int) -> tuple[int, int]:
+        """The irrep whose matrices are apart, or (l, 0) for both parities."""
+        return (ell, parity) if self.apart or ell == 0 else (ell, 0)
+
+    def _plan_tensor_product(
+        self, channels_in: dict[int, list[int]], channels_out: dict[int, list[int]], sums: "_Layout"
+    ) -> None:
         couplings, indices, runs, self.num_radial = [], [], [], 0
-        x_at = coupling_at = out_at = 0
+        features = _Layout({(ell, 0): len(parities) for ell, parities in channels_in.items()})
+        # Of the columns of messages, those that are summed, in the order of the sums.
+        kept, filled = torch.zeros(sums.dim, dtype=torch.long), dict.fromkeys(sums.channels, 0)
+        coupling_at = out_at = 0
         for (l_in, parities_in), paths_in in zip(channels_in.items(), self.paths, strict=True):
             channels, d_in = len(parities_in), 2 * l_in + 1
             for (l_out, parities_out), paths in zip(channels_out.items(), paths_in, strict=True):
-                block = torch.zeros((self.lmax + 1) ** 2, 2 * l_out + 1, len(paths), d_in, dtype=torch.float64)
+                d_out = 2 * l_out + 1
+                block = torch.zeros((self.lmax + 1) ** 2, d_out, len(paths), d_in, dtype=torch.float64)
                 index = torch.zeros(len(paths), channels, dtype=torch.long)
                 for n, l_edge in enumerate(paths):
                     w3j = o3.wigner_3j(l_edge, l_out, l_in, dtype=torch.float64)
                     block[l_edge**2 : (l_edge + 1) ** 2, :, n] = math.sqrt(2 * l_out + 1) * w3j
                     # A channel of the wrong parity has no weight of its own: W_2 does not read it.
-                    live = [u for u, p in enumerate(parities_in) if p * (-1) ** l_edge in parities_out]
-                    for u, run in _runs(live):
-                        feature, coupling = (x_at + u, channels), (coupling_at + n * d_in, len(paths) * d_in)
-                        out = out_at + n * channels + u, len(paths) * channels
-                        runs.append([d_in, 2 * l_out + 1, run, *feature, self.num_radial, *coupling, *out])
-                        index[n, u : u + run] = torch.arange(self.num_radial, self.num_radial + run)
-                        self.num_radial += run
+                    live = {
+                        u: p * (-1) ** l_edge for u, p in enumerate(parities_in) if p * (-1) ** l_edge in parities_out
+                    }
+                    index[n, list(live)] = torch.arange(self.num_radial, self.num_radial + len(live))
+                    self.num_radial += len(live)
+                    for out in {self._block(l_out, p): None for p in live.values()}:
+                        alike = [u for u, p in live.items() if self._block(l_out, p) == out]
+                        for at, run in _runs(alike):
+                            feature, weight = features.place((l_in, 0), alike[at]), int(index[n, alike[at]])
+                            coupling = coupling_at + n * d_in, len(paths) * d_in
+                            result = sums.place(out, filled[out] + at)
+                            runs.append([d_in, d_out, run, *feature, weight, *coupling, *result])
+                        row = (torch.arange(d_out)[:, None] * len(paths) + n) * channels
+                        kept[sums.columns(out, filled[out], len(alike))] = out_at + row + torch.tensor(alike)
+                        filled[out] += len(alike)
                 couplings.append(block.flatten(1))
-                indices.append(index.expand(2 * l_out + 1, -1, -1).flatten())
+                indices.append(index.expand(d_out, -1, -1).flatten())
                 coupling_at += couplings[-1].size(1)
                 out_at += indices[-1].size(0)
-            x_at += channels * d_in
         self.register_constant("coupling", torch.cat(couplings, dim=1), torch.empty(0))
         self.register_buffer("channel", torch.cat(indices), persistent=False)
-        self.register_buffer("runs", torch.tensor(runs, dtype=torch.long).view(-1, 10), persistent=False)
+        self.register_buffer("kept", kept, persistent=False)
+        self.register_buffer("runs", torch.tensor(runs, dtype=torch.long).view(-1, 14), persistent=False)
         self.register_buffer("coupled", torch.cat(couplings, dim=1).nonzero(), persistent=False)
+        self.widths_in, self.widths_sums = features.widths, sums.widths
 
-    def _plan_linear(self, channels_in: dict[int, list[int]], channels_out: dict[int, list[int]]) -> None:
-        """Which entries of the dense matrices are weights, and their scale 1/√(number of inputs)."""
-        matrices = []
-        for ell, parities in channels_in.items():
-            p_in = torch.tensor(parities)
-            to_message = _same_parity(p_in, p_in)
-            to_output = _same_parity(p_in, torch.tensor(channels_out.get(ell, [])))
-            matrices.append(torch.cat([_normalized(to_message), SELF_SHARE * _normalized(to_output)], dim=1))
+    def _plan_linear(
+        self, channels_in: dict[int, list[int]], channels_out: dict[int, list[int]], sums: "_Layout"
+    ) -> None:
+        """The blocks of the matrices, and where the weights are in them.
+
+        Weights are numbered by rows, parities side by side, through W_1 and W_0 of each degree of the input and then
+        W_2 of each degree of the output. Their scale is 1/√(number of inputs).
+        """
+        self.num_linear, self.num_invariant = 0, sums.channels.get((0, 1), 0)
+        self.with_self = [n for n, (ell, _) in enumerate(self.degrees_in) if ell in channels_out]
+        features = _Layout({(ell, 0): len(parities) for ell, parities in channels_in.items()})
+        mixing, joining, scales = _Blocks(), _Blocks(), []
+
+        def numbered(mask: Tensor, scale: Tensor) -> Tensor:
+            """Number of each weight of a matrix, -1 where there is none."""
+            numbers = torch.where(mask, (mask.flatten().cumsum(0) - 1 + self.num_linear).view_as(mask), -1)
+            self.num_linear += int(mask.sum())
+            scales.append(scale[mask])
+            return numbers
+
+        for n_in, (ell, parities) in enumerate(channels_in.items()):
+            parities_out = channels_out.get(ell, [])
+            p_in, p_out = torch.tensor(parities), torch.tensor(parities_out)
+            masks = _same_parity(p_in, p_in), _same_parity(p_in, p_out)
+            scale = torch.cat([_normalized(masks[0]), SELF_SHARE * _normalized(masks[1])], dim=1)
+            to_message, to_output = numbered(torch.cat(masks, dim=1), scale).split(
+                [len(parities), len(parities_out)], 1
+            )
+            for block in dict.fromkeys(self._block(ell, p) for p in parities):
+                rows = [u for u, p in enumerate(parities) if self._block(ell, p) == block]
+                source = _columns(n_in, 0, ell, rows, len(parities))
+                mixing.add(
+                    source, _columns(0, features.at[ell, 0], ell, rows, len(parities)), to_message[rows][:, rows]
+                )
+                columns = [u for u, p in enumerate(parities_out) if self._block(ell, p) == block]
+                if columns:
+                    source = _columns(2 + self.with_self.index(n_in), 0, ell, rows, len(parities))
+                    target = _columns(list(channels_out).index(ell), 0, ell, columns, len(parities_out))
+                    joining.add(source, target, to_output[rows][:, columns])
         for n_out, (ell, parities) in enumerate(channels_out.items()):
             p_out = torch.tensor(parities)
             p_mid = torch.tensor(
@@ -178,9 +237,6 @@ class BreakingConv(MessagePassing, ConstantsMixin):
                 ]
             )
             has_self = _same_parity(torch.tensor(channels_in.get(ell, [])), p_out).any(dim=0)
-            if ell == 0:
-                is_even = (p_mid == 1).double()
-                self.register_constant("invariant", is_even / is_even.sum().clamp(min=1), torch.empty(0))
             reached = _same_parity(p_mid, p_out)
             if not (has_self | reached.any(dim=0)).all():
                 given = f"{self.irreps_in} and the object {self.irreps_breaking or 'none'}"
@@ -188,13 +244,23 @@ class BreakingConv(MessagePassing, ConstantsMixin):
                     f"irreps_out {self.irreps_out} has an irrep of degree {ell} that no path reaches from {given} with "
                     f"harmonics up to lmax={self.lmax}: it would be zero. Remove it, or give features that reach it"
                 )
-            matrices.append(_normalized(reached) * torch.where(has_self, NEIGHBOR_SHARE, 1.0))
-        self.shapes = [tuple(m.shape) for m in matrices]
-        dense = torch.cat([m.flatten() for m in matrices])
-        live = dense.nonzero().flatten()
-        self.num_linear, self.num_dense = live.numel(), dense.numel()
-        self.register_constant("scale", dense[live], torch.empty(0))
-        self.register_buffer("live", live, persistent=False)
+            numbers = numbered(reached, _normalized(reached) * torch.where(has_self, NEIGHBOR_SHARE, 1.0))
+            for block in dict.fromkeys(self._block(ell, p) for p in parities):
+                if not sums.channels[block]:
+                    continue
+                rows = [u for u, p in enumerate(p_mid.tolist()) if p in parities and self._block(ell, p) == block]
+                columns = [u for u, p in enumerate(parities) if self._block(ell, p) == block]
+                tensor, skipped = (0, 0) if block == (0, 1) else (1, self.num_invariant)
+                source = _columns(tensor, sums.at[block] - skipped, ell, list(range(len(rows))), len(rows))
+                joining.add(source, _columns(n_out, 0, ell, columns, len(parities)), numbers[rows][:, columns])
+        self.mixing = LinearBlocks(tuple(mixing.sources), tuple(mixing.targets), ((features.dim,),))
+        shapes = tuple((1, 2 * ell + 1, len(parities)) for ell, parities in channels_out.items())
+        self.joining = LinearBlocks(tuple(joining.sources), tuple(joining.targets), shapes)
+        self.register_constant("scale", torch.cat(scales), torch.empty(0))
+        self.sizes = [sum(t.numel() for t in blocks.numbers) for blocks in (mixing, joining)]
+        numbers = torch.cat(mixing.numbers + joining.numbers)
+        where = (numbers >= 0).nonzero().flatten()
+        self.register_buffer("place", where[numbers[where].argsort()], persistent=False)
 
     def reset_parameters(self) -> None:
         """Draw all weights from the standard normal distribution (they are scaled in the forward pass)."""
@@ -226,37 +292,28 @@ class BreakingConv(MessagePassing, ConstantsMixin):
         of a node plus ``floor``.
         """
         num_nodes = features[0].size(0)
-        matrices = iter(self._matrices())
-        sources, outputs = [], {}
-        for (ell, channels), feature in zip(self.degrees_in, features, strict=True):
-            matrix = next(matrices)
-            mixed = (feature.reshape(-1, channels) @ matrix).view(num_nodes, 2 * ell + 1, matrix.size(1))
-            source, outputs[ell] = mixed.split([channels, matrix.size(1) - channels], dim=2)
-            sources.append(source.flatten(1))
-
+        dense = self.weight.new_zeros(sum(self.sizes)).index_copy(0, self.place, self.weight * self.scale)
+        mixing, joining = dense.split(self.sizes)
+        (x,) = block_linear(mixing, features, self.mixing, num_nodes)
         # propagate_type: (x: Tensor, harmonics: Tensor, radial: Tensor)
-        x = torch.cat(sources, dim=1)
         if self.fuse and not self.explain and _is_compiled_for(x, harmonics, radial):
-            plan, (source, target) = TensorProductPaths(self.runs, self.coupled, sum(self.widths)), edge_index
-            weight = self.radial_weight * self.radial_weight.size(1) ** -0.5
-            summed = sum_tensor_products(x, harmonics, radial, weight, source, target, self.coupling, plan)
+            plan = TensorProductPaths(self.runs, self.coupled, sum(self.widths_in), sum(self.widths_sums))
+            source, target = edge_index
+            radial_weight = self.radial_weight * self.radial_weight.size(1) ** -0.5
+            summed = sum_tensor_products(x, harmonics, radial, radial_weight, source, target, self.coupling, plan)
         else:
-            summed = self.propagate(edge_index, x=x, harmonics=harmonics, radial=radial)
-        neighbors = summed.split(self.widths, dim=1)
-        result = []
-        for n, (ell, _) in enumerate(self.degrees_out):
-            matrix = next(matrices)
-            blocks = [
-                block.view(num_nodes, 2 * ell + 1, block.size(1) // (2 * ell + 1))
-                for block in neighbors[n :: len(self.degrees_out)]
-            ]
-            mid = torch.cat(blocks, dim=2).flatten(0, 1)
-            if ell == 0 and floor is not None:
-                factor = (mid.square() @ self.invariant + floor).rsqrt()
-                mid = torch.where(self.invariant > 0, mid * factor.unsqueeze(1), mid)
-            out = (mid @ matrix).view(num_nodes, 2 * ell + 1, matrix.size(1))
-            result.append(out + outputs[ell] if ell in outputs else out)
-        return result
+            blocks = x.split([num_nodes * width for width in self.widths_in])
+            rows = torch.cat([block.view(num_nodes, -1) for block in blocks], dim=1)
+            rows = self.propagate(edge_index, x=rows, harmonics=harmonics, radial=radial).index_select(1, self.kept)
+            summed = torch.cat([block.flatten() for block in rows.split(self.widths_sums, dim=1)])
+        num_invariant = num_nodes * self.num_invariant
+        invariant, others = summed.split([num_invariant, summed.size(0) - num_invariant])
+        if floor is not None and self.num_invariant:
+            invariant = invariant.view(num_nodes, self.num_invariant)
+            invariant = invariant * (invariant.square().mean(dim=1, keepdim=True) + floor).rsqrt()
+        return block_linear(
+            joining, [invariant, others, *(features[n] for n in self.with_self)], self.joining, num_nodes
+        )
 
     def message(self, x_j: Tensor, harmonics: Tensor, radial: Tensor) -> Tensor:
         """Weighted tensor product of the sources' features with the harmonics, all paths side by side."""
@@ -272,11 +329,6 @@ class BreakingConv(MessagePassing, ConstantsMixin):
             products.append(product.flatten(1))
         weight = (self.radial_weight * self.radial_weight.size(1) ** -0.5).index_select(0, self.channel)
         return torch.cat(products, dim=1) * (radial @ weight.t())
-
-    def _matrices(self) -> list[Tensor]:
-        dense = self.weight.new_zeros(self.num_dense).index_copy(0, self.live, self.weight * self.scale)
-        pieces = dense.split([n * m for n, m in self.shapes])
-        return [piece.view(shape) for piece, shape in zip(pieces, self.shapes, strict=True)]
 
     def __repr__(self) -> str:
         extra = f", irreps_breaking={self.irreps_breaking}" if self.irreps_breaking else ""
@@ -314,10 +366,52 @@ def _is_compiled_for(x: Tensor, *others: Tensor) -> bool:
     return is_known and all(t.dtype == x.dtype for t in others)
 
 
+class _Layout:
+    """Where channels lie: a block [N, 2l+1, channels] for each irrep (l, p), p = 0 for both, block after block."""
+
+    def __init__(self, channels: dict[tuple[int, int], int]) -> None:
+        self.channels = channels
+        self.widths = [(2 * ell + 1) * n for (ell, _), n in channels.items()]
+        self.dim = sum(self.widths)
+        self.at = dict(zip(channels, itertools.accumulate(self.widths, initial=0), strict=False))
+
+    def place(self, block: tuple[int, int], first: int) -> tuple[int, int, int, int]:
+        """Block, its width, a column in it, and the step from one m to the next, see TensorProductPaths."""
+        n = self.channels[block]
+        return self.at[block], (2 * block[0] + 1) * n, first, n
+
+    def columns(self, block: tuple[int, int], first: int, count: int) -> Tensor:
+        """Where [2l+1, count] numbers are in rows of all blocks side by side."""
+        m = torch.arange(2 * block[0] + 1)[:, None]
+        return self.at[block] + m * self.channels[block] + torch.arange(first, first + count)
+
+
+class _Blocks:
+    """Blocks of matrices, and the numbers of their weights, -1 for zeros."""
+
+    def __init__(self) -> None:
+        self.sources: list[Columns] = []
+        self.targets: list[Columns] = []
+        self.numbers: list[Tensor] = []
+
+    def add(self, sources: list[Columns], targets: list[Columns], numbers: Tensor) -> None:
+        """Add a matrix; its rows are side by side in the sources, its columns in the targets."""
+        for rows, source in zip(numbers.split([c.size for c in sources]), sources, strict=True):
+            for part, target in zip(rows.split([c.size for c in targets], dim=1), targets, strict=True):
+                self.sources.append(source)
+                self.targets.append(target)
+                self.numbers.append(part.flatten())
+
+
+def _columns(tensor: int, at: int, ell: int, channels: list[int], width: int) -> list[Columns]:
+    """Some channels of a block [N, 2l+1, width]."""
+    return [Columns(tensor, at, 2 * ell + 1, width, channels[n], count) for n, count in _runs(channels)]
+
+
 def _runs(numbers: list[int]) -> list[tuple[int, int]]:
-    """First and length of the runs of consecutive numbers."""
+    """Where runs of consecutive numbers begin, and their lengths."""
     starts = [n for n, number in enumerate(numbers) if n == 0 or numbers[n - 1] != number - 1]
-    return [(numbers[a], b - a) for a, b in itertools.pairwise([*starts, len(numbers)])]
+    return [(a, b - a) for a, b in itertools.pairwise([*starts, len(numbers)])]
 
 
 def _same_parity(p_in: Tensor, p_out: Tensor) -> Tensor:

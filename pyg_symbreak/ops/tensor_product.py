@@ -25,19 +25,21 @@ class TensorProductPaths:
 
     Parameters
     ----------
-    paths : long tensor [P, 10]
+    paths : long tensor [P, 14]
         For each path l_in ⊗ l_edge → l_out (l_in ≤ 11) and run of channels, side by side in all rows: 2 l_in + 1,
-        2 l_out + 1 and the number of channels; the first column of the features and the step from one m_in to the next;
-        the first weight; the first column of the coupling and the step from one m_out to the next (m_in are side by
-        side); the first column of the sum and the step from one m_out to the next. Each weight is in one path.
+        2 l_out + 1 and the number of channels; the block of the features, as what lies before it for each node, and its
+        width, then the first column in it and the step from one m_in to the next; the first weight; the first column of
+        the coupling and the step from one m_out to the next (m_in are side by side); block, width, first column and
+        step from one m_out to the next of the sum. Each weight is in one path.
     index : long tensor [Z, 2]
         Harmonic and column of the entries of the coupling that are not zero.
-    dim_out : int
-        Number of columns of the sum.
+    dim_in, dim_out : int
+        Numbers of the features and of the sum for each node, in all blocks.
     """
 
     paths: Tensor
     index: Tensor
+    dim_in: int
     dim_out: int
 
 
@@ -65,8 +67,8 @@ def sum_tensor_products(
 
     Parameters
     ----------
-    x : float32 or float64 tensor [N, dim_in]
-        Node features.
+    x : float32 or float64 tensor [N · dim_in]
+        Node features, block after block, each [N, width].
     harmonics : tensor [E, M]
     radial : tensor [E, K]
         The features of an edge of which the weights are made.
@@ -79,19 +81,20 @@ def sum_tensor_products(
 
     Returns
     -------
-    tensor [N, dim_out]
+    tensor [N · dim_out], block after block
 
     Raises
     ------
     ValueError
         An edge has a node that does not exist.
     """
-    constants = (source, target, coupling, plan.paths, plan.index, plan.dim_out)
-    return _derivatives(x, harmonics, radial, weight, None, *constants, [False, False, False, False, True])[4]
+    constants = (source, target, coupling, plan.paths, plan.index, plan.dim_in, plan.dim_out)
+    # Outside torch.compile without the time that a registered operation takes.
+    derivatives = _derivatives if torch.compiler.is_compiling() else _Derivatives.apply
+    return derivatives(x, harmonics, radial, weight, None, *constants, [False, False, False, False, True])[4]
 
 
-@torch.library.custom_op("pyg_symbreak::tensor_product_derivatives", mutates_args=(), device_types="cpu")
-def _derivatives(
+def _compute(
     x: Tensor,
     harmonics: Tensor,
     radial: Tensor,
@@ -102,17 +105,18 @@ def _derivatives(
     coupling: Tensor,
     paths: Tensor,
     index: Tensor,
+    dim_in: int,
     dim_out: int,
     wanted: list[bool],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Derivatives of Σ grad · out by x, harmonics, radial, weight and grad; empty where not wanted."""
-    out = [x.new_zeros(shape) for shape in _shapes(x, harmonics, radial, weight, dim_out, wanted)]
+    out = [x.new_zeros(shape) for shape in _shapes(x, harmonics, radial, weight, dim_in, dim_out, wanted)]
     if source.numel():
         native = _native.tensor_product_float32 if x.dtype == torch.float32 else _native.tensor_product_float64
         work = source.numel() * weight.numel()
         native(
             (_array(source), _array(target), _array(paths), _array(index), _array(coupling)),
-            (x.shape[0], x.shape[1], dim_out, harmonics.shape[1], radial.shape[1], coupling.shape[1]),
+            (x.shape[0] // dim_in, dim_in, dim_out, harmonics.shape[1], radial.shape[1], coupling.shape[1]),
             tuple(None if t is None else _array(t) for t in (x, harmonics, radial, weight, grad)),
             tuple(t.numpy() if is_wanted else None for t, is_wanted in zip(out, wanted, strict=True)),
             min(torch.get_num_threads(), 1 + work // _WORK_OF_A_THREAD),
@@ -124,23 +128,28 @@ def _array(t: Tensor) -> ndarray:
     return t.detach().contiguous().numpy()
 
 
-def _shapes(x, harmonics, radial, weight, dim_out, wanted):
-    shapes = (x.shape, harmonics.shape, radial.shape, weight.shape, (x.shape[0], dim_out))
+def _shapes(x, harmonics, radial, weight, dim_in, dim_out, wanted):
+    shapes = (x.shape, harmonics.shape, radial.shape, weight.shape, (x.shape[0] // dim_in * dim_out,))
     return [shape if is_wanted else (0,) for shape, is_wanted in zip(shapes, wanted, strict=True)]
 
 
+_derivatives = torch.library.custom_op(
+    "pyg_symbreak::tensor_product_derivatives", _compute, mutates_args=(), device_types="cpu"
+)
+
+
 @_derivatives.register_fake
-def _(x, harmonics, radial, weight, grad, source, target, coupling, paths, index, dim_out, wanted):
-    return tuple(x.new_empty(shape) for shape in _shapes(x, harmonics, radial, weight, dim_out, wanted))
+def _(x, harmonics, radial, weight, grad, source, target, coupling, paths, index, dim_in, dim_out, wanted):
+    return tuple(x.new_empty(shape) for shape in _shapes(x, harmonics, radial, weight, dim_in, dim_out, wanted))
 
 
 def _setup(ctx, inputs, output):
-    *tensors, ctx.dim_out, ctx.wanted = inputs
+    *tensors, ctx.dim_in, ctx.dim_out, ctx.wanted = inputs
     ctx.save_for_backward(*tensors)
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx, *directions):
+def _backward(ctx, directions, derivatives):
     """The form is linear in each factor: a direction takes the place of the factor by which was derived."""
     factors, constants = ctx.saved_tensors[:5], ctx.saved_tensors[5:]
     grads: list[Tensor | None] = [None] * 5
@@ -149,11 +158,22 @@ def _backward(ctx, *directions):
         if direction is None or not ctx.wanted[slot] or not any(wanted):
             continue
         replaced = (*factors[:slot], direction, *factors[slot + 1 :])
-        found = _derivatives(*replaced, *constants, ctx.dim_out, wanted)
+        found = derivatives(*replaced, *constants, ctx.dim_in, ctx.dim_out, wanted)
         for n, part in enumerate(found):
             if wanted[n]:
                 grads[n] = part if grads[n] is None else grads[n] + part
-    return (*grads, *[None] * 7)
+    return (*grads, *[None] * 8)
 
 
-_derivatives.register_autograd(_backward, setup_context=_setup)
+_derivatives.register_autograd(lambda ctx, *directions: _backward(ctx, directions, _derivatives), setup_context=_setup)
+
+
+class _Derivatives(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, *inputs):
+        _setup(ctx, inputs, None)
+        return _compute(*inputs)
+
+    @staticmethod
+    def backward(ctx, *directions):
+        return _backward(ctx, directions, _Derivatives.apply)

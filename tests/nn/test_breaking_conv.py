@@ -7,6 +7,7 @@ from nn_graphs import random_graph, random_orthogonal, representation
 from pyg_symbreak.nn import BreakingConv
 
 # One block for each irrep, sorted by degree, so that e3nn's blocks are the channels of one degree and parity.
+WIDE = "16x0e+17x0o+16x1o+18x1e+3x2e"  # so wide that each parity has matrices of its own
 HIDDEN = "3x0e+2x0o+2x1o+4x1e+1x2e+3x2o"
 
 
@@ -16,6 +17,29 @@ def double():
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+def weights_in_matrices(conv: BreakingConv) -> list[torch.Tensor]:
+    """W_1 and W_0 of each degree of the input, side by side, and W_2 of each degree of the output, by rows."""
+    p_in, p_out = ({} for _ in range(2))
+    for parities, irreps in ((p_in, conv.irreps_in), (p_out, conv.irreps_out)):
+        for mul, ir in sorted(o3.Irreps(irreps), key=lambda term: term.ir.l):
+            parities.setdefault(ir.l, []).extend(mul * [ir.p])
+    masks = [(parities, parities + p_out.get(ell, [])) for ell, parities in p_in.items()]
+    for l_out, parities_out in p_out.items():
+        rows = []
+        for l_in, parities in p_in.items():
+            for l_edge in range(abs(l_in - l_out), min(conv.lmax, l_in + l_out) + 1):
+                reached = [p * (-1) ** l_edge for p in parities]
+                rows += reached if set(reached) & set(parities_out) else []
+        masks.append((rows, parities_out))
+    matrices, at = [], 0
+    for rows, columns in masks:
+        mask = torch.tensor(rows)[:, None] == torch.tensor(columns)
+        matrices.append(torch.zeros(mask.shape).masked_scatter(mask, conv.weight.detach()[at:]))
+        at += int(mask.sum())
+    assert at == len(conv.weight)
+    return matrices
 
 
 def reference_with_same_weights(conv: BreakingConv) -> Convolution:
@@ -31,14 +55,14 @@ def reference_with_same_weights(conv: BreakingConv) -> Convolution:
         radial_neurons=0,
         num_neighbors=1.0,
     )
-    degrees_in, degrees_out = ([ell for ell, _ in d] for d in (conv.degrees_in, conv.degrees_out))
+    degrees_in = [ell for ell, _ in conv.degrees_in]
+    degrees_out = sorted({ir.l for _, ir in irreps_out})
 
     def channels(irreps, block):
         start = sum(mul for mul, ir in irreps[:block] if ir.l == irreps[block].ir.l)
         return slice(start, start + irreps[block].mul)
 
-    flat = torch.zeros(conv.num_dense).index_copy(0, conv.live, conv.weight.detach())
-    matrices = [m.view(s) for m, s in zip(flat.split([n * m for n, m in conv.shapes]), conv.shapes, strict=True)]
+    matrices = weights_in_matrices(conv)
     with torch.no_grad():
         for product, is_self in ((reference.lin1, False), (reference.sc, True)):
             for _, ins, view in product.weight_views(yield_instruction=True):
@@ -82,7 +106,14 @@ def reference_with_same_weights(conv: BreakingConv) -> Convolution:
 
 @pytest.mark.parametrize(
     ("irreps_in", "irreps_out", "lmax"),
-    [(HIDDEN, HIDDEN, 4), ("3x0e+1x1o", HIDDEN, 4), (HIDDEN, "1x1o", 4), ("2x0o+1x3e", "4x0e+1x2o", 3)],
+    [
+        (HIDDEN, HIDDEN, 4),
+        ("3x0e+1x1o", HIDDEN, 4),
+        (HIDDEN, "1x1o", 4),
+        ("2x0o+1x3e", "4x0e+1x2o", 3),
+        (WIDE, WIDE, 2),
+        ("1x0e+2x1o+1x0o+1x0e+1x1e+1x1o", "2x1o+1x0o+3x1e+1x0e", 2),
+    ],
 )
 def test_is_the_convolution_of_e3nn(double, irreps_in, irreps_out, lmax):
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ IRREPS = [
     ("20x0e+37x1o+3x3e+1x4o+2x5o+1x1e", "4x0e+33x1o+2x2e+1x3o", 4),
     ("1x0e", "3x1o", 1),
     ("1x0e+1x0o+1x0e+1x0o+9x6e", "2x6o+1x0o", 1),
+    ("17x0e+16x1o+18x1e", "17x0e+2x0o+16x1o+17x1e", 1),  # sums of each parity apart
 ]
 
 
@@ -21,7 +22,7 @@ def case(irreps_in, irreps_out, lmax, nodes=7, edges=40, dtype=torch.float64, ra
     conv = BreakingConv(irreps_in, irreps_out, lmax=lmax, edge_features=radial).to(dtype)
     edge_index = torch.randint(0, nodes - 1, (2, edges))
     factors = [
-        torch.randn(nodes, o3.Irreps(irreps_in).dim, dtype=dtype),
+        torch.randn(nodes * o3.Irreps(irreps_in).dim, dtype=dtype),
         torch.randn(edges, (lmax + 1) ** 2, dtype=dtype),
         torch.randn(edges, radial, dtype=dtype),
         torch.randn(conv.num_radial, radial, dtype=dtype),
@@ -30,25 +31,47 @@ def case(irreps_in, irreps_out, lmax, nodes=7, edges=40, dtype=torch.float64, ra
 
 
 def compiled(conv, edge_index, factors):
-    plan = TensorProductPaths(conv.runs, conv.coupled, sum(conv.widths))
+    plan = TensorProductPaths(conv.runs, conv.coupled, sum(conv.widths_in), sum(conv.widths_sums))
     return sum_tensor_products(*factors, *edge_index, conv.coupling, plan)
+
+
+def side_by_side(flat, widths):
+    """Blocks [N, width], one after the other, as the columns of one matrix."""
+    nodes = len(flat) // sum(widths)
+    return torch.cat([block.view(nodes, -1) for block in flat.split([nodes * w for w in widths])], dim=1)
 
 
 def plain(conv, edge_index, factors):
     """One einsum for each path, edge by edge; what no weight reaches stays zero."""
     x, harmonics, radial, weight = factors
     source, target = edge_index
-    coupling = conv.coupling.to(x.dtype)
-    rows = x.new_zeros(len(target), sum(conv.widths))
-    for d_in, d_out, channels, x_at, x_step, w_at, c_at, c_step, out_at, out_step in conv.runs.tolist():
+    coupling, x = conv.coupling.to(x.dtype), side_by_side(x, conv.widths_in)
+    rows = x.new_zeros(len(target), sum(conv.widths_sums))
+    for (
+        d_in,
+        d_out,
+        channels,
+        *x_place,
+        w_at,
+        c_at,
+        c_step,
+        out_block,
+        out_width,
+        out_at,
+        out_step,
+    ) in conv.runs.tolist():
         columns = torch.arange(channels)
-        feature = x[source][:, (x_at + x_step * torch.arange(d_in))[:, None] + columns]
+        x_block, x_width, x_at, x_step = x_place
+        assert x_width in conv.widths_in
+        assert out_width in conv.widths_sums
+        feature = x[source][:, (x_block + x_at + x_step * torch.arange(d_in))[:, None] + columns]
         matrix = coupling[:, (c_at + c_step * torch.arange(d_out))[:, None] + torch.arange(d_in)]
         weights = radial @ weight[w_at : w_at + channels].T
         product = torch.einsum("em,moi,eiu,eu->eou", harmonics, matrix, feature, weights)
-        at = (out_at + out_step * torch.arange(d_out))[:, None] + columns
+        at = (out_block + out_at + out_step * torch.arange(d_out))[:, None] + columns
         rows = rows.index_copy(1, at.flatten(), product.flatten(1))
-    return rows.new_zeros(len(x), rows.size(1)).index_add(0, target, rows)
+    summed = rows.new_zeros(len(x), rows.size(1)).index_add(0, target, rows)
+    return torch.cat([block.flatten() for block in summed.split(conv.widths_sums, dim=1)])
 
 
 def derivatives(of, conv, edge_index, factors):
@@ -75,6 +98,7 @@ def test_is_the_sum_over_paths_and_edges_with_first_and_second_derivatives(irrep
 @pytest.mark.parametrize("irreps", IRREPS)
 def test_network_is_the_same_with_messages(irreps):
     conv, edge_index, (x, harmonics, radial, _) = case(*irreps)
+    x = x.view(7, -1)
     inputs = [x, harmonics, radial, *conv.parameters()]
     results = []
     for conv.fuse in (True, False):
@@ -93,6 +117,7 @@ def test_messages_where_they_are_wanted():
     assert not Halved("0e", "1o").fuse
     assert not BreakingConv("0e", "1o", aggr="mean").fuse
     conv, edge_index, (x, harmonics, radial, _) = case(*IRREPS[0])
+    x = x.view(7, -1)
     called = []
     conv.register_propagate_forward_pre_hook(lambda *_: called.append(1))
     conv(x, edge_index, harmonics, radial)
@@ -124,9 +149,10 @@ def test_third_derivatives():
 
 def test_registered_as_an_operation():
     conv, edge_index, factors = case("1x0e+2x1o", "1x0e+1x1o", 1, nodes=4, edges=5, radial=2)
-    arguments = (*factors, None, *edge_index, conv.coupling, conv.runs, conv.coupled, sum(conv.widths))
+    dims = sum(conv.widths_in), sum(conv.widths_sums)
+    arguments = (*factors, None, *edge_index, conv.coupling, conv.runs, conv.coupled, *dims)
     torch.library.opcheck(tensor_product._derivatives, (*arguments, [False] * 4 + [True]))
-    grad = torch.randn(4, sum(conv.widths), dtype=torch.float64, requires_grad=True)
+    grad = torch.randn(4 * dims[1], dtype=torch.float64, requires_grad=True)
     arguments = (*factors, grad, *arguments[5:])
     torch.library.opcheck(tensor_product._derivatives, (*arguments, [True, False, True, True, False]))
 
@@ -158,14 +184,14 @@ class LargestTensor(TorchDispatchMode):
 
 def test_nothing_is_stored_for_edges_and_weights():
     conv, edge_index, (x, harmonics, radial, _) = case("8x0e+8x1o", "8x0e+8x1o", 2, nodes=4, edges=300, radial=5)
-    largest = {}
+    x, largest = x.view(4, -1), {}
     for conv.fuse in (True, False):
         with LargestTensor() as mode:
             out = conv(x, edge_index, harmonics, radial)
             forces = torch.autograd.grad(out.square().sum(), harmonics, create_graph=True)[0]
             forces.square().sum().backward()
         largest[conv.fuse] = mode.numel
-    assert largest[False] >= 300 * sum(conv.widths)
+    assert largest[False] >= 300 * sum(conv.widths_sums)
     assert largest[True] <= 300 * 9
 
 
@@ -182,6 +208,6 @@ def test_no_edges_and_edges_that_cannot_be():
 def test_rows_that_are_not_side_by_side():
     conv, edge_index, factors = case(*IRREPS[0])
     expected = compiled(conv, edge_index, factors)
-    strided = [f.detach().t().contiguous().t() for f in factors]
-    assert not strided[0].is_contiguous()
+    strided = [factors[0].detach().repeat(2, 1).t()[:, 0], *(f.detach().t().contiguous().t() for f in factors[1:])]
+    assert not strided[1].is_contiguous()
     assert torch.equal(compiled(conv, edge_index.t().contiguous().t(), strided), expected)
