@@ -3,10 +3,11 @@
     python benchmarks/saddles.py run results/saddles --seeds 1         # trains what the folder lacks
     python benchmarks/saddles.py table results/saddles                 # the tables, and saddles.png
 
-Every row is one network, :class:`pyg_symbreak.training.minima.MinimaNetwork`, with the same number of steps on the
-same number of molecules; what it is given as object differs. A row of one's own is an entry of ROWS: the irreps of the
-object on an atom, and a function that makes some objects for a molecule, [n, N, dim]; any n of them that are equally
-likely. The network may differ too: a subclass with its own ``move``.
+The row "learned forces" is what pyg-symbreak train and predict do. Every other row is one network, MinimaNetwork, that
+learns displacements from an object, with the same number of steps on the same molecules; what it is given as object
+differs. A row of one's own is an entry of ROWS: the irreps of the object on an atom, and a function that makes some
+objects for a molecule, [n, N, dim]; any n of them that are equally likely. The network may differ too: a subclass with
+its own ``move``.
 """
 
 from __future__ import annotations
@@ -28,40 +29,62 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import SchNet, ViSNet
+from torch_geometric.utils import scatter
 
-from pyg_symbreak.datasets import Saddles
+from pyg_symbreak.datasets import SaddleForces, Saddles
 from pyg_symbreak.datasets.saddles import SHA256
-from pyg_symbreak.nn import SymPE, WithBreaking
+from pyg_symbreak.nn import ForceField, GatedNetwork, SymPE, WithBreaking
 from pyg_symbreak.testing import score_minima
 from pyg_symbreak.training import Config
+from pyg_symbreak.training.forces import FEATURES, Frames, descend, fit_forces, joined
 from pyg_symbreak.training.memory import keep_freed_memory
-from pyg_symbreak.training.minima import (
-    ROUNDS,
-    MinimaNetwork,
-    Molecule,
-    known_molecule,
-    predict_minima,
-    score,
-)
-from pyg_symbreak.training.minima_run import descend, fit_minima
+from pyg_symbreak.training.minima import AMPLITUDE, Molecule, downhill, known_molecule, predict_minima, score
+from pyg_symbreak.training.minima_run import trained_on
 from pyg_symbreak.transforms import AddSymmetryBreaking
 from pyg_symbreak.transforms.add_symmetry_breaking import place
 
-CONFIG = Config.of(
-    {
-        "dataset": "Saddles",
-        "cutoff": 5.0,
-        "hidden": "32x0e+8x0o+16x1o+8x1e+8x2e+4x2o",
-        "steps": 500,
-        "batch_size": 32,
-    }
-)
+CONFIG = Config.of({"dataset": "Saddles", "cutoff": 5.0, "steps": 500, "batch_size": 32})
+HIDDEN = "32x0e+8x0o+16x1o+8x1e+8x2e+4x2o"
+"""Hidden irreps of the networks that learn displacements."""
+FORCE_CONFIG = Config.read(Path(__file__).parents[1] / "examples" / "saddles.yaml")
+ROUNDS, RADIUS = 3, 0.5
+"""How often a network moves the atoms; Å, unit of what a round adds."""
 DRAWS = 8
 """Answers that noise is asked for."""
 KEPT = 4
 """Objects of a finite set that are looked at."""
 GROUP, INPUT, GIVEN = "0o+1o+1e", "0o+2x1o+1e", "0o+1o+1e+2e+2o+3e+3o"
 """Irreps that hold the objects of all molecules."""
+
+
+# ------------------------------------------------------------------ the network that learns displacements
+
+
+class MinimaNetwork(torch.nn.Module):
+    """Moves the atoms from the symmetric molecule in some rounds; it sees how far they have come, and the object."""
+
+    def __init__(self, config: Config, irreps_object: str) -> None:
+        super().__init__()
+        size: dict[str, Any] = {"max_radius": config.cutoff, "hidden": HIDDEN, "lmax": config.lmax}
+        size |= {"layers": config.layers, "object_degree": config.object_degree}
+        self.mover = GatedNetwork(f"{FEATURES}x0e", "1o", o3.Irreps(f"1o+{irreps_object}"), **size).float()
+
+    def forward(self, molecules: Sequence[Molecule], objects: Sequence[Tensor]) -> list[Tensor]:
+        """Displacements [ΣN, 3] in Å after each round, of mean zero over each molecule; an object [N, D] for each."""
+        pairs = [(1 - torch.eye(len(m.data.z))).nonzero().T for m in molecules]
+        data = joined([m.data.x for m in molecules], pairs, [m.data.pos for m in molecules], CONFIG.cutoff)
+        still, given = data.pos, torch.cat(list(objects))
+        u, after = torch.zeros_like(still), []
+        for _ in range(ROUNDS):
+            data.pos, data.breaking = still + u, torch.cat([u, given], dim=1)
+            u = u + RADIUS * self.move(data)
+            u = u - scatter(u, data.batch, dim=0, reduce="mean")[data.batch]
+            after.append(u)
+        return after
+
+    def move(self, data: Batch) -> Tensor:
+        """What a round adds to the displacements, in units of 0.5 Å."""
+        return self.mover(data)
 
 
 # ------------------------------------------------------------------ rows
@@ -160,7 +183,8 @@ class WithViSNet(WithSchNet):
         return ViSNet(lmax=1, num_heads=4, num_layers=2, hidden_channels=32, num_rbf=16, cutoff=reach)
 
 
-DISTORTIONS = "distortions, K predicted"
+FORCES = "learned forces, K predicted"
+"""The force field follows each distortion downhill; ranked by energy."""
 ROWS = {
     "none": Row("0x0e", no_object),
     "noise, 0.1 Å": Row("1o", noise(0.1), drawn=True),
@@ -171,7 +195,7 @@ ROWS = {
     "input-indexed": Row(INPUT, attached("input", INPUT)),
     "SymPE": Row("3x1o", attached("sympe", "3x1o"), WithSymPE),
     "canonicalization": Row("3x1o", attached("sympe", "3x1o")),
-    DISTORTIONS: Row("1o", lambda molecule, data: molecule.objects),
+    FORCES: Row("1o", lambda molecule, data: molecule.objects),
     "SchNet, group-indexed": Row(GROUP, attached("group", GROUP), WithSchNet, lr=1e-3),
     "ViSNet, group-indexed": Row(GROUP, attached("group", GROUP), WithViSNet, lr=1e-3),
 }
@@ -195,11 +219,9 @@ def nearest_loss(
     return loss
 
 
-def trained(row: Row, name: str, data: list[Data], molecules: list[Molecule], seed: int, steps: int) -> MinimaNetwork:
+def trained(row: Row, data: list[Data], molecules: list[Molecule], seed: int, steps: int) -> MinimaNetwork:
     """A network after its steps."""
     config = replace(CONFIG, steps=steps, lr=row.lr)
-    if name == DISTORTIONS:
-        return fit_minima(molecules, config, seed)[0]
     torch.manual_seed(seed)
     draw = np.random.default_rng(seed)
     model = row.network(config, row.irreps)
@@ -218,16 +240,21 @@ def trained(row: Row, name: str, data: list[Data], molecules: list[Molecule], se
     return model.eval()
 
 
+def followed(field: ForceField, data: Data, molecule: Molecule) -> dict[str, Any]:
+    """One molecule: the answers of a force field, those from the right object, and those from noise in its place."""
+    out = score(molecule, data, predict_minima(field, molecule))
+    out["right start"] = None
+    if molecule.pairs:
+        right, _ = downhill(field, molecule, AMPLITUDE * molecule.objects[[molecule.pairs[0][0]]])
+        out["right start"] = float(score_minima(data, right, Saddles.minima_of(data)).errors[0])
+    starts = noise(0.1)(molecule, data)
+    rattled = score(molecule, data, predict_minima(field, molecule, starts))
+    return out | {f"rattled {key}": rattled[key] for key in ("error", "best error", "found", "right symmetry")}
+
+
 @torch.no_grad()
-def evaluated(row: Row, name: str, model: MinimaNetwork, data: Data, molecule: Molecule) -> dict[str, Any]:
+def evaluated(row: Row, model: MinimaNetwork, data: Data, molecule: Molecule) -> dict[str, Any]:
     """One molecule: the mean error of an answer, and that of the best of them."""
-    if name == DISTORTIONS:
-        out = score(molecule, data, predict_minima(model, molecule))
-        out["right start"] = None
-        if molecule.pairs:
-            right = model([molecule], [molecule.objects[molecule.pairs[0][0]]])[-1]
-            out["right start"] = float(score_minima(data, right[None], Saddles.minima_of(data)).errors[0])
-        return out
     objects = list(row.objects(molecule, data))
     answers = model([molecule] * len(objects), objects)[-1].view(len(objects), -1, 3)
     found = score_minima(data, answers, Saddles.minima_of(data))
@@ -262,23 +289,31 @@ def run(folder: Path, seeds: int, splits: list[str], rows: list[str], steps: int
     keep_freed_memory()
     data, molecules = prepared(folder)
     by_name = {d.name: n for n, d in enumerate(data)}
-    source = Saddles()
+    source, forces = Saddles(), SaddleForces()
     for seed in range(seeds):
         for split in splits:
             _, held_out = source.split(by="name" if split == "random" else split, seed=seed)
-            out = {by_name[source[int(i)].name] for i in held_out if source[int(i)].name in by_name}
-            inside = [n for n in range(len(data)) if n not in out]
+            apart = [source[int(i)] for i in held_out]
+            out = sorted(by_name[d.name] for d in apart if d.name in by_name)
+            inside = [n for n in range(len(data)) if n not in set(out)]
             for name in rows:
                 path = folder / f"{name}-{split}-{seed}.json".replace(" ", "_")
                 if path.exists():
                     continue
                 began, row = time.process_time(), ROWS[name]
-                some = [data[n] for n in inside], [molecules[n] for n in inside]
-                model = trained(row, name, *some, seed, steps)
+                if name == FORCES:
+                    some = trained_on(forces, apart, {d.frame for d in apart} if split == "frame" else ())
+                    model, _ = fit_forces(Frames(some, FORCE_CONFIG.cutoff), FORCE_CONFIG, seed)
+                else:
+                    model = trained(row, [data[n] for n in inside], [molecules[n] for n in inside], seed, steps)
                 seconds = time.process_time() - began
-                found = [evaluated(row, name, model, data[n], molecules[n]) for n in sorted(out)]
-                record = {"row": name, "split": split, "seed": seed, "steps": steps, "seconds": seconds, "data": SHA256}
-                record["parameters"] = sum(p.numel() for p in model.mover.parameters())
+                if name == FORCES:
+                    found = [followed(model, data[n], molecules[n]) for n in out]
+                else:
+                    found = [evaluated(row, model, data[n], molecules[n]) for n in out]
+                taken = FORCE_CONFIG.steps if name == FORCES else steps
+                record = {"row": name, "split": split, "seed": seed, "steps": taken, "seconds": seconds, "data": SHA256}
+                record["parameters"] = sum(p.numel() for p in model.parameters())
                 path.write_text(json.dumps(record | {"molecules": found}))
                 torch.save(model.state_dict(), path.with_suffix(".pt"))
                 print(name, split, seed, f"{seconds:.0f} s", summary(found), flush=True)
@@ -289,6 +324,7 @@ def run(folder: Path, seeds: int, splits: list[str], rows: list[str], steps: int
 
 def summary(rows: list[dict[str, Any]], key: str = "error") -> dict[str, float]:
     """Over the molecules that leave their symmetry, and those that stay."""
+    group = "rattled " if key.startswith("rattled ") else ""
     broken = [r for r in rows if r["bound"] > 1e-3 and r.get(key) is not None]
     stay = [r for r in rows if r["bound"] <= 1e-3 and r.get(key) is not None]
     errors, bounds = np.array([r[key] for r in broken]), np.array([r["bound"] for r in broken])
@@ -301,13 +337,23 @@ def summary(rows: list[dict[str, Any]], key: str = "error") -> dict[str, float]:
         "below 1/2": round(float((errors < mean / 2).mean()), 3),
         "below its bound": round(float((errors < bounds - 1e-3).mean()), 3),
         "stay": round(float(np.mean([r[key] for r in stay])), 3) if stay else float("nan"),
-        "right symmetry": round(float(np.mean([r["right symmetry"] for r in broken])), 3),
-        "found": round(float(np.mean([r["found"] for r in broken])), 3),
+        "right symmetry": round(float(np.mean([r[group + "right symmetry"] for r in broken])), 3),
+        "found": round(float(np.mean([r[group + "found"] for r in broken])), 3),
     }
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(folder.glob("*-*-*.json"))]
+
+
+KEYS = {
+    "": "error",
+    "best": "best error",
+    "right object given": "right start",
+    "from noise, 0.1 Å": "rattled error",
+    "from noise, 0.1 Å, best": "rattled best error",
+}
+"""What the rows that are no training runs of their own show."""
 
 
 def table(folder: Path) -> None:
@@ -321,12 +367,14 @@ def table(folder: Path) -> None:
         lines += [f"\n{split} split\n", f"| object | seeds | {' | '.join(columns)} |", "| --- |" + " ---: |" * 8]
         for name in [
             *ROWS,
-            f"{DISTORTIONS}: best",
-            f"{DISTORTIONS}: right object given",
+            f"{FORCES}: best",
+            f"{FORCES}: right object given",
+            f"{FORCES}: from noise, 0.1 Å",
+            f"{FORCES}: from noise, 0.1 Å, best",
             *(f"noise, {s} Å: best" for s in ("0.1", "0.3", "1")),
         ]:
             base, _, extra = name.partition(": ")
-            key = {"": "error", "best": "best error", "right object given": "right start"}[extra]
+            key = KEYS[extra]
             found = [summary(r["molecules"], key) for r in some if r["row"] == base]
             if found:
                 cells = [f"{np.mean([f[c] for f in found]):.2f}" + spread([f[c] for f in found]) for c in columns]
@@ -337,6 +385,7 @@ def table(folder: Path) -> None:
         )
     print("\n".join(lines))
     kept = ("name", "bound", "error", "best error", "right start", "right symmetry", "found")
+    kept += tuple(f"rattled {key}" for key in ("error", "best error", "right symmetry", "found"))
     small = [
         r | {"molecules": [{k: m[k] for k in kept if m.get(k) is not None} for m in r["molecules"]]} for r in every
     ]
@@ -358,7 +407,7 @@ def figure(every: list[dict[str, Any]]) -> plt.Figure:
             rows = [m for m in rows if m["bound"] > 1e-3]
             if rows:
                 ratio = np.sort([m["error"] for m in rows]) / np.mean([m["bound"] for m in rows])
-                style = {"lw": 2.5, "color": "#30638e"} if name == DISTORTIONS else {"lw": 1.2}
+                style = {"lw": 2.5, "color": "#30638e"} if name == FORCES else {"lw": 1.2}
                 ax.plot(ratio, np.arange(1, len(ratio) + 1) / len(ratio), label=name, **style)
         for x in (1 / 3, 1 / 2):
             ax.axvline(x, color="0.7", lw=0.8, ls=":")

@@ -22,13 +22,15 @@ import torch
 from ase import Atoms
 from ase.optimize import BFGS
 from rich.progress import track
-from saddles import CONFIG, DISTORTIONS, prepared
+from saddles import FORCE_CONFIG, FORCES, prepared
 from tblite.ase import TBLite
 from torch_geometric.data import Data
 
 from pyg_symbreak.datasets import Saddles
 from pyg_symbreak.distort import relax, same_structure
-from pyg_symbreak.training.minima import MinimaNetwork, Molecule, predict_minima
+from pyg_symbreak.nn import ForceField
+from pyg_symbreak.training.forces import field_of
+from pyg_symbreak.training.minima import Molecule, predict_minima
 
 METHOD = {"method": "GFN2-xTB", "accuracy": 0.1, "max_iterations": 120, "verbosity": 0}
 FMAX, STEPS, RATTLE, SLIGHT = 0.01, 200, 0.1, 0.02
@@ -65,7 +67,7 @@ def calls_to_all(starts: Iterator[Atoms], data: Data, ends: list[Atoms], referen
     return calls, len(ends) - len(left), used
 
 
-def compared(model: MinimaNetwork, data: Data, molecule: Molecule) -> dict:
+def compared(model: ForceField, data: Data, molecule: Molecule) -> dict:
     """The three for one molecule."""
     atoms = Atoms(data.z.numpy(), data.pos.double().numpy())
     atoms.calc = TBLite(charge=float(data.charge), **METHOD)
@@ -93,9 +95,9 @@ def compared(model: MinimaNetwork, data: Data, molecule: Molecule) -> dict:
 
 def main(folder: Path, split: str, count: int, out: Path) -> None:
     """Compare, and write what is found after each molecule."""
-    record = json.loads((folder / f"{DISTORTIONS}-{split}-0.json".replace(" ", "_")).read_text())
-    model = MinimaNetwork(CONFIG)
-    model.load_state_dict(torch.load(folder / f"{DISTORTIONS}-{split}-0.pt".replace(" ", "_"), weights_only=True))
+    record = json.loads((folder / f"{FORCES}-{split}-0.json".replace(" ", "_")).read_text())
+    model = field_of(FORCE_CONFIG)
+    model.load_state_dict(torch.load(folder / f"{FORCES}-{split}-0.pt".replace(" ", "_"), weights_only=True))
     model.eval()
     held_out = {r["name"] for r in record["molecules"] if r["bound"] > 1e-3}
     data, molecules = prepared(folder)

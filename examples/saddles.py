@@ -1,9 +1,9 @@
 """Every minimum below a symmetric molecule that was not trained on, where nobody says which symmetry a minimum keeps.
 
-The molecules of datasets.Saddles are symmetric and mostly at a saddle of the energy. An equivariant network that sees
-one can answer with a symmetric structure only. Here it is also given a direction, one for each isotropy subgroup K of
-each irrep of the displacements, and moves the atoms; a second network ranks what comes out. Both are trained on four
-fifths of the molecules, the others are shown.
+The molecules of datasets.Saddles are symmetric and mostly at a saddle of the energy. There an equivariant force field
+has no force that breaks the symmetry. One is trained on the forces of displaced molecules. A molecule that it has not
+seen is displaced along each distortion, one for each isotropy subgroup K of each irrep, and follows the learned forces
+downhill; the energy ranks where that leads.
 
     python examples/saddles.py
 """
@@ -20,11 +20,12 @@ import typer
 from _shared import Run, console, table
 from rich.progress import track
 
-from pyg_symbreak.datasets import Saddles
+from pyg_symbreak.datasets import SaddleForces, Saddles
 from pyg_symbreak.training import Config
+from pyg_symbreak.training.forces import Frames, fit_forces
 from pyg_symbreak.training.memory import keep_freed_memory
 from pyg_symbreak.training.minima import known_molecule, predict_minima, score
-from pyg_symbreak.training.minima_run import fit_minima
+from pyg_symbreak.training.minima_run import trained_on
 
 Row = dict[str, Any]
 
@@ -67,7 +68,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for figure and figures of merit.")] = Path(
         "results/saddles_example"
     ),
-    steps: Annotated[int, typer.Option(help="Of training, of each of the two networks.")] = 1000,
+    steps: Annotated[int, typer.Option(help="Of training.")] = 1500,
     molecules: Annotated[int | None, typer.Option(help="Of the data set, the first ones. Default: all.")] = None,
     by: Annotated[str, typer.Option(help="What no held-out molecule shares with one for training.")] = "name",
 ) -> None:
@@ -78,13 +79,12 @@ def main(
     config = Config.read(Path(__file__).with_suffix(".yaml"))
     config = Config.of({**vars(config), "steps": steps})
     dataset = Saddles()[:molecules]
-    inside, outside = dataset.split(by=by)
-    training = [dataset[int(i)] for i in inside if not bool(dataset[int(i)].rearranged)]
-    known = [known_molecule(d, config) for d in track(training, "molecules", console=console, transient=True)]
-    model, losses = fit_minima(known, config, progress="training")
+    _, numbers = dataset.split(by=by)
+    outside = [dataset[int(i)] for i in numbers]
+    known = trained_on(SaddleForces()[:molecules], outside, {d.frame for d in outside} if by == "frame" else ())
+    model, losses = fit_forces(Frames(known, config.cutoff), config, progress="training")
     rows = []
-    for i in track(outside.tolist(), "molecules held out", console=console, transient=True):
-        data = dataset[i]
+    for data in track(outside, "molecules held out", console=console, transient=True):
         if not bool(data.rearranged):
             molecule = known_molecule(data, config)
             rows.append(score(molecule, data, predict_minima(model, molecule)))

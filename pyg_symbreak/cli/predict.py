@@ -1,4 +1,4 @@
-"""pyg-symbreak predict: the minima below a symmetric molecule, as a trained network has them."""
+"""pyg-symbreak predict: the minima below a symmetric molecule, as a learned force field has them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["report", "show"]
 
 def report(folder: Path, atoms: Atoms, charge: float, seed: int | None, most: int, out: Path) -> dict[str, Any]:
     """Predict, and write the first answers as extended XYZ."""
-    model, config = load_minima(folder, seed)
+    field, config = load_minima(folder, seed)
     molecule = molecule_of(atoms, config, charge)
-    frames = list(predict_minima(model, molecule).structures(molecule))[:most]
+    frames = list(predict_minima(field, molecule).structures(molecule))[:most]
     ase.io.write(out, frames, format="extxyz")
-    keys = ("rank", "K", "irrep", "expected_error", "predicted_energy")
+    keys = ("rank", "K", "irrep", "predicted_energy")
     rows = [{key: frame.info[key] for key in keys} for frame in frames]
     return {
         "group": molecule.space.whole.schoenflies,
@@ -35,10 +35,9 @@ def report(folder: Path, atoms: Atoms, charge: float, seed: int | None, most: in
 def show(report: dict[str, Any]) -> None:
     """Print it as a table."""
     console = stdout()
-    table = Table("rank", "K", "along", "expected error (Å)", "rough energy (eV)")
+    table = Table("rank", "K", "along", "rough energy (eV)")
     for row in report["minima"]:
-        numbers = f"{row['expected_error']:.2f}", f"{row['predicted_energy']:.2f}"
-        table.add_row(str(row["rank"]), row["K"], row["irrep"], *numbers)
+        table.add_row(str(row["rank"]), row["K"], row["irrep"], f"{row['predicted_energy']:.2f}")
     console.print(f"Predicted minima below {report['group']}; {report['objects']} objects tried", highlight=False)
     console.print(table, highlight=False)
-    console.print(f"Written to {report['out']}. Relax them: the expected error is a rank, no bound.", highlight=False)
+    console.print(f"Written to {report['out']}. Relax them: the energies rank them, no more.", highlight=False)

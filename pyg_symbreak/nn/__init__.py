@@ -7,6 +7,7 @@ from pyg_symbreak.nn.encode_process_decode import EncodeProcessDecode
 from pyg_symbreak.nn.equivariant_linear import EquivariantLinear
 from pyg_symbreak.nn.equivariant_mlp import EquivariantActivation, EquivariantMLP
 from pyg_symbreak.nn.finite_canonicalizer import FiniteCanonicalizer
+from pyg_symbreak.nn.force_field import ForceField
 from pyg_symbreak.nn.gated_network import GatedNetwork
 from pyg_symbreak.nn.group_conv import GroupConv
 from pyg_symbreak.nn.learned_breaking import LearnedBreaking, ObjectAdam, curie_gradient, fit_breaking
@@ -29,6 +30,7 @@ __all__ = [
     "EquivariantLinear",
     "EquivariantMLP",
     "FiniteCanonicalizer",
+    "ForceField",
     "GatedNetwork",
     "GroupConv",
     "LearnedBreaking",

@@ -17,7 +17,7 @@ class Config:
     Attributes
     ----------
     dataset : str
-        "JahnTeller", "BaTiO3" or "TriangularPrism"; "Saddles", for which what is kept is predicted too
+        "JahnTeller", "BaTiO3" or "TriangularPrism"; "Saddles", for a force field that predicts what is kept too
         (:mod:`pyg_symbreak.training.minima_run`); or the path of a file with many structures, in any format of ASE's,
         in which every first one is a parent and the next its target; or of a folder that holds a file named ``parent``
         (parent.cif, ...) beside those of its targets, or folders of that kind.
@@ -35,7 +35,8 @@ class Config:
     cutoff : float
         Å; atoms closer than this are neighbours.
     hidden, lmax, layers, object_degree
-        As for :class:`~pyg_symbreak.nn.GatedNetwork`.
+        As for :class:`~pyg_symbreak.nn.GatedNetwork`; of Saddles ``hidden`` and ``layers`` as for
+        :class:`~pyg_symbreak.nn.ForceField`. ``hidden`` by default as there.
     steps : int
         Training steps; the learning rate falls to zero over them as a cosine does.
     lr : float
@@ -76,7 +77,7 @@ layers, object_degree, steps, lr, batch_size, check_every, patience, seeds, comp
     keep: str = "target"
     symprec: float = 1e-3
     cutoff: float = 4.0
-    hidden: str = "16x0e+16x0o+8x1e+8x1o+4x2e+4x2o"
+    hidden: str | None = None
     lmax: int = 2
     layers: int = 2
     object_degree: int = 2

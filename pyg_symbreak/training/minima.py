@@ -1,73 +1,49 @@
 """Every minimum below a symmetric molecule, where it is not known which symmetry a minimum keeps.
 
-The distortions of a molecule (:func:`pyg_symbreak.distort.distortions`), one direction for each isotropy subgroup K
-of each irrep, are its symmetry breaking objects: fields on the atoms, "1o", that mean the same in all molecules,
-whatever their symmetry. A network is given one and moves the atoms, in a few rounds; as it is equivariant in structure
-and object together, the answer keeps the K of the object. A second network looks at the answer and says how far from a
-minimum it expects it to be, which ranks the objects, and so the irreps and subgroups, of a molecule whose minima are
-not known.
+An equivariant force field sends a symmetric molecule nowhere that breaks its symmetry. The distortions of the molecule
+(:func:`pyg_symbreak.distort.distortions`), one direction for each isotropy subgroup K of each irrep, are its symmetry
+breaking objects: the molecule is displaced along each of them and follows the learned forces downhill. As the force
+field is equivariant, K is kept on the way. The answers are ranked by their energy, the work of the learned forces.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from ase import Atoms
-from e3nn import o3
 from scipy.spatial.transform import Rotation
-from torch import Tensor, nn
-from torch_geometric.data import Batch, Data
-from torch_geometric.utils import scatter
+from torch import Tensor
+from torch_geometric.data import Data
 
 from pyg_symbreak.datasets import Saddles
 from pyg_symbreak.distort import Distortion, distortions
 from pyg_symbreak.distort.displacements import Displacements
-from pyg_symbreak.nn import GatedNetwork
-from pyg_symbreak.structures import from_ase, to_ase
+from pyg_symbreak.nn import ForceField
+from pyg_symbreak.nn.force_field import without_rigid_motion
+from pyg_symbreak.structures import from_ase, remove_rigid_motion, to_ase
 from pyg_symbreak.testing import score_minima
 from pyg_symbreak.training.config import Config
-from pyg_symbreak.training.pairs import atom_features
-from pyg_symbreak.transforms import NeighborList
+from pyg_symbreak.training.forces import features_of, joined, model_force_constants
 
-__all__ = [
-    "Answers",
-    "Minima",
-    "MinimaNetwork",
-    "Molecule",
-    "answers_of",
-    "judge_loss",
-    "known_molecule",
-    "molecule_of",
-    "mover_loss",
-    "predict_minima",
-    "score",
-]
+__all__ = ["Minima", "Molecule", "downhill", "known_molecule", "molecule_of", "predict_minima", "score"]
 
-ROUNDS = 3
-"""How often the network moves the atoms."""
 COPIES = 2
 """Softest copies of an irrep that there are objects for."""
 TURNS = 24
 """Turns about the axis of a line at which its minima are listed."""
-CLOSE = 0.02
-"""Å: errors below this are not told apart."""
 SAME = 0.1
 """Å, root mean square: answers that differ by less are one."""
-RADIUS = 0.5
-"""Å: unit of what a round adds to the displacements."""
-VARIED = 0.5
-"""Of the norm of an object, how much it is varied by in training."""
-MOST = 24
-"""Answers for one molecule that the judge looks at in a step."""
-CHOICE, NEAR = 0.05, 0.25
-"""Å: errors that differ by more are told apart in the choice of the best; answers that have the energy of a minimum."""
+AMPLITUDE = 0.3
+"""Å: largest displacement of an atom at the start."""
+STEPS, LONGEST, STILL = 40, 0.2, 2e-3
+"""Steps downhill at most; Å, the longest of an atom; Å, below which a molecule is said to have arrived."""
 
 
-# ------------------------------------------------------------------ what the network reads
+# ------------------------------------------------------------------ molecules and objects
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +53,7 @@ class Molecule:
     Attributes
     ----------
     data : Data
-        ``x``, ``pos``, ``edge_index``, float32, and ``z``.
+        ``x``, ``pos``, float32, and ``z``.
     space : Displacements
         The displacements as a representation of S, of a line of D2h or C2v.
     ways : list of Distortion
@@ -119,7 +95,7 @@ def molecule_of(atoms: Atoms | Data, config: Config, charge: float = 0.0) -> Mol
     atoms : ase.Atoms or Data
         With positions in Å and atomic numbers, symmetric within ``config.symprec``.
     config : Config
-        Of which ``symprec`` and ``cutoff``, Å, are read.
+        Of which ``symprec``, Å, is read.
     charge : float
         Elementary charges.
 
@@ -139,9 +115,8 @@ def molecule_of(atoms: Atoms | Data, config: Config, charge: float = 0.0) -> Mol
     if len({way.parts for way in ways}) <= 6 and space.order <= 24:
         ways += [way for way in distortions(atoms, config.symprec, copies=1, combine=2) if len(way.parts) == 2]
     rows = [(n, s * way.direction) for n, way in enumerate(ways) for s in ((1,) if way.reversible else (1, -1))]
-    data = NeighborList(config.cutoff)(from_ase(space.atoms, torch.float32))
-    features = atom_features(data.z)
-    data.x = torch.cat([features, torch.full((len(features), 1), float(charge))], dim=1).float()
+    data = from_ase(space.atoms, torch.float32)
+    data.x = features_of(data.z, charge)
     none = torch.zeros(0, dtype=torch.long)
     objects = torch.from_numpy(np.array([row for _, row in rows])).float()
     numbers = [n for n, _ in rows]
@@ -199,168 +174,65 @@ def _images(space: Displacements, minima: np.ndarray) -> tuple[np.ndarray, np.nd
     return np.array(found), np.array(numbers)
 
 
-# ------------------------------------------------------------------ networks
-
-
-class MinimaNetwork(nn.Module):
-    """One network moves the atoms from the symmetric molecule and an object, one says how good the answer is.
-
-    Parameters
-    ----------
-    config : Config
-        Sizes of the networks.
-    irreps_object : str
-        Of the object on an atom.
-    """
-
-    def __init__(self, config: Config, irreps_object: str = "1o") -> None:
-        super().__init__()
-        size: dict[str, Any] = {
-            "max_radius": config.cutoff,
-            "hidden": config.hidden,
-            "lmax": config.lmax,
-            "layers": config.layers,
-            "object_degree": config.object_degree,
-        }
-        irreps_in, given = f"{atom_features(torch.tensor([1])).size(1) + 1}x0e", o3.Irreps(f"1o+{irreps_object}")
-        self.mover = GatedNetwork(irreps_in, "1o", given, **size)
-        self.judge = GatedNetwork(irreps_in, "", given, "2x0e", **size)
-        self.float()
-
-    def forward(self, molecules: Sequence[Molecule], objects: Sequence[Tensor]) -> list[Tensor]:
-        """Displacements [ΣN, 3] in Å after each round, of mean zero over each molecule; an object [N, D] for each."""
-        data, given = _joined(molecules), torch.cat(list(objects))
-        still = data.pos
-        u, after = torch.zeros_like(still), []
-        for _ in range(ROUNDS):
-            data.pos, data.breaking = still + u, torch.cat([u, given], dim=1)
-            u = u + RADIUS * self.move(data)
-            u = u - scatter(u, data.batch, dim=0, reduce="mean")[data.batch]
-            after.append(u)
-        return after
-
-    def move(self, data: Batch) -> Tensor:
-        """What a round adds to the displacements, in units of 0.5 Å."""
-        return self.mover(data)
-
-    def judged(self, molecules: Sequence[Molecule], objects: Sequence[Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
-        """Expected distance from a minimum, Å, and energy, eV, of displaced molecules: [B] each."""
-        data = _joined(molecules)
-        data.pos, data.breaking = data.pos + u, torch.cat([u, torch.cat(list(objects))], dim=1)
-        _, graph = self.judge(data)
-        return 0.2 * graph[:, 0].exp(), graph[:, 1]
-
-
-def _joined(molecules: Sequence[Molecule]) -> Batch:
-    """The molecules as a batch."""
-    parts = [m.data for m in molecules]
-    counts = torch.tensor([len(part.pos) for part in parts])
-    ends = counts.cumsum(0)
-    edges = [part.edge_index + first for part, first in zip(parts, (ends - counts).tolist(), strict=True)]
-    return Batch(
-        **{key: torch.cat([part[key] for part in parts]) for key in ("x", "z", "pos")},
-        edge_index=torch.cat(edges, dim=1),
-        batch=torch.arange(len(parts)).repeat_interleave(counts),
-        ptr=torch.cat([ends.new_zeros(1), ends]),
-    )
-
-
-def _distances(u: Tensor, images: Tensor) -> Tensor:
-    """Root mean square over the atoms of what displacements [..., N, 3] miss each image by, [..., T]."""
-    return (u.unsqueeze(-3) - images).square().sum(-1).mean(-1).clamp(min=1e-8).sqrt()
-
-
-def mover_loss(model: MinimaNetwork, molecules: Sequence[Molecule], size: int, draw: np.random.Generator) -> Tensor:
-    """The loss of a batch of pairs that is drawn: errors after each round, the later ones with more weight.
-
-    A pair is an object and the minimum that it points to. The object is varied at random among those that keep K.
-    """
-    moving = [m for m in molecules if m.pairs]
-    paired, targets = [], []
-    for i in draw.integers(len(moving), size=size):
-        m = moving[i]
-        c, t = m.pairs[draw.integers(len(m.pairs))]
-        paired.append((m, varied(m, c, draw)))
-        targets.append(m.images[t])
-    after = model([m for m, _ in paired], [b for _, b in paired])
-    counts = [len(t) for t in targets]
-    loss = after[-1].new_zeros(())
-    for number, u in enumerate(after, 1):
-        off = [(a - t).square().sum(1).mean() for a, t in zip(u.split(counts), targets, strict=True)]
-        loss = loss + number / ROUNDS * (torch.stack(off) + 1e-4).sqrt().mean()
-    return loss
-
-
-def varied(molecule: Molecule, number: int, draw: np.random.Generator) -> Tensor:
-    """An object with a random field added that its K leaves as it is, of at most half its norm."""
-    b = molecule.objects[number]
-    field = draw.standard_normal((1, *b.shape))
-    field = molecule.space.images(field, molecule.ways[molecule.way_of[number]].operations)[:, 0].mean(0)
-    size = draw.uniform(0, VARIED) * float(b.norm()) / (np.linalg.norm(field) + 1e-9)
-    return b + torch.from_numpy(size * field).to(b)
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What the mover makes of the objects of a molecule, and of none, with the distance to the nearest minimum."""
-
-    molecule: Molecule
-    objects: Tensor
-    displacements: Tensor
-    errors: Tensor
-    energies: Tensor
+# ------------------------------------------------------------------ answers
 
 
 @torch.no_grad()
-def answers_of(model: MinimaNetwork, molecule: Molecule) -> Answers:
-    """All answers for a molecule whose minima are known, the molecule itself first."""
-    objects, u = _answered(model, molecule)
-    off = _distances(u, molecule.images)
-    energies = molecule.energies[molecule.minimum[off.argmin(1)]]
-    return Answers(molecule, objects, u, off.amin(1), energies)
+def downhill(field: ForceField, molecule: Molecule, starts: Tensor) -> tuple[Tensor, Tensor]:
+    """Follow the learned forces from displacements of a molecule.
 
+    The steps are those of Newton's method with model force constants, at most 0.2 Å long for an atom, and shorter after
+    one that went too far. They commute with the symmetry that a start keeps.
 
-def judge_loss(model: MinimaNetwork, answers: Sequence[Answers], size: int, draw: np.random.Generator) -> Tensor:
-    """The loss of the judge on the answers for some molecules, at least ``size`` in all.
+    Parameters
+    ----------
+    field : ForceField
+    molecule : Molecule
+    starts : Tensor [n, N, 3]
+        Displacements, Å.
 
-    It learns the logarithm of the distance to the nearest minimum, which of the answers for a molecule has the least,
-    and the energies of minima that answers are near to.
+    Returns
+    -------
+    displacements : Tensor [n, N, 3]
+        Å, without rigid motion.
+    energies : Tensor [n]
+        eV, relative to the symmetric molecule: the work of the forces on the way.
     """
-    some: list[tuple[Answers, np.ndarray]] = []
-    while sum(len(rows) for _, rows in some) < size:
-        found = answers[int(draw.integers(len(answers)))]
-        others = 1 + draw.permutation(len(found.errors) - 1)[: MOST - 1]
-        some.append((found, np.concatenate([[0], others])))
-    molecules = [found.molecule for found, rows in some for _ in rows]
-    given = [found.objects[n] for found, rows in some for n in rows]
-    u = torch.cat([found.displacements[n] for found, rows in some for n in rows])
-    expected, energies = model.judged(molecules, given, u)
-    wanted = torch.cat([found.errors[rows] for found, rows in some])
-    loss = ((expected + CLOSE).log() - (wanted + CLOSE).log()).abs().mean()
-    counts = [len(rows) for _, rows in some]
-    chosen = [
-        -(torch.softmax(-w / CHOICE, 0) * torch.log_softmax(-2 * e.log(), 0)).sum()
-        for e, w in zip(expected.split(counts), wanted.split(counts), strict=True)
-    ]
-    near = wanted < NEAR
-    real = torch.cat([found.energies[rows] for found, rows in some])
-    off = ((energies - real).abs() * near).sum() / near.sum().clamp(min=1)
-    return loss + 0.5 * torch.stack(chosen).mean() + 0.1 * off
+    count, z, still = len(starts), molecule.data.z, molecule.data.pos
+    pairs = (1 - torch.eye(len(z))).nonzero().T
+    owner = torch.arange(count).repeat_interleave(len(z))
 
+    def forces(u: Tensor) -> Tensor:
+        pos = list(still + u)
+        return field(joined([molecule.data.x] * count, [pairs] * count, pos, field.cutoff)).view_as(u)
 
-# ------------------------------------------------------------------ answers
+    simpson = {0.0: 1 / 12, 0.25: 1 / 3, 0.5: 1 / 6, 0.75: 1 / 3, 1.0: 1 / 12}
+    energies = starts.new_zeros(count)
+    for part, weight in simpson.items():
+        energies = energies - weight * (forces(part * starts) * starts).sum((1, 2))
+    u, force, share = starts, forces(starts), starts.new_full((count,), 0.8)
+    for _ in range(STEPS):
+        step = torch.linalg.solve(model_force_constants(z, still + u), force.view(count, -1)).view_as(u)
+        step = without_rigid_motion((still + u).flatten(0, 1), step.flatten(0, 1), owner).view_as(u)
+        longest = step.norm(dim=2).amax(1)
+        step = step * torch.minimum(share, LONGEST / longest.clamp(min=1e-9))[:, None, None]
+        u, before, force = u + step, force, forces(u + step)
+        work, later = (before * step).sum((1, 2)), (force * step).sum((1, 2))
+        energies = energies - (work + later) / 2
+        share = torch.where(later < -0.3 * work, 0.5 * share, (1.1 * share).clamp(max=1.5))
+        if longest.max() < STILL:
+            break
+    return remove_rigid_motion(still.double(), u.double()).float(), energies
 
 
 @dataclass(frozen=True, eq=False)
 class Minima:
-    """Different answers for a molecule, the one that is expected to be nearest to a minimum first.
+    """Different answers for a molecule, the lowest first.
 
     Attributes
     ----------
     displacements : Tensor [n, N, 3]
         Å, from the symmetric molecule.
-    expected : Tensor [n]
-        Expected distance from a minimum, Å, root mean square over the atoms.
     energies : Tensor [n]
         Predicted, relative to the symmetric molecule, eV.
     ways : list of (Distortion or None), n
@@ -368,12 +240,11 @@ class Minima:
     """
 
     displacements: Tensor
-    expected: Tensor
     energies: Tensor
     ways: list[Distortion | None]
 
     def structures(self, molecule: Molecule) -> Iterator[Atoms]:
-        """Displaced molecules; ``info`` has ``rank``, ``K``, ``irrep``, ``expected_error``, ``predicted_energy``."""
+        """Displaced molecules; ``info`` has ``rank``, ``K``, ``irrep``, ``predicted_energy``."""
         for n, (u, way) in enumerate(zip(self.displacements.numpy(), self.ways, strict=True)):
             atoms = molecule.space.atoms.copy()
             atoms.positions += u
@@ -382,34 +253,32 @@ class Minima:
                 "rank": n + 1,
                 "K": kept.schoenflies,
                 "irrep": "none" if way is None else way.irrep,
-                "expected_error": round(float(self.expected[n]), 4),
                 "predicted_energy": round(float(self.energies[n]), 4),
             }
             yield atoms
 
 
-@torch.no_grad()
-def predict_minima(model: MinimaNetwork, molecule: Molecule) -> Minima:
-    """All answers for a molecule, equivalent ones once."""
-    objects, u = _answered(model, molecule)
-    expected, energies = model.judged([molecule] * len(u), list(objects), u.flatten(0, 1))
-    energies = torch.where(torch.arange(len(u)) == 0, 0.0, energies)
+def predict_minima(field: ForceField, molecule: Molecule, starts: Tensor | None = None) -> Minima:
+    """All answers for a molecule, equivalent ones once; the molecule itself is one.
+
+    Parameters
+    ----------
+    field : ForceField
+    molecule : Molecule
+    starts : Tensor [n, N, 3], optional
+        Displacements to start from, Å. Default: 0.3 Å along each object.
+    """
+    along = starts is None
+    u, energies = downhill(field, molecule, AMPLITUDE * molecule.objects if starts is None else starts)
+    u, energies = torch.cat([torch.zeros_like(u[:1]), u]), torch.cat([energies.new_zeros(1), energies])
     chosen: list[int] = []
     images = molecule.space.images(u.double().numpy()).swapaxes(0, 1)  # [n, order, N, 3]
-    for n in expected.argsort().tolist():
+    for n in energies.argsort().tolist():
         off = [np.square(images[k] - u[n].double().numpy()).sum(2).mean(1).min() ** 0.5 for k in chosen]
         if min(off, default=np.inf) > SAME:
             chosen.append(n)
-    ways = [None if n == 0 else molecule.ways[molecule.way_of[n - 1]] for n in chosen]
-    return Minima(u[chosen], expected[chosen], energies[chosen], ways)
-
-
-def _answered(model: MinimaNetwork, molecule: Molecule) -> tuple[Tensor, Tensor]:
-    """All objects, zeros first, and the displacements that they lead to, [C + 1, N, 3] each."""
-    objects = list(molecule.objects)
-    u = model([molecule] * len(objects), objects)[-1].view(len(objects), -1, 3)
-    still = torch.zeros_like(u[:1])
-    return torch.cat([still, molecule.objects]), torch.cat([still, u])
+    ways = [molecule.ways[molecule.way_of[n - 1]] if n and along else None for n in chosen]
+    return Minima(u[chosen], energies[chosen], ways)
 
 
 def score(molecule: Molecule, data: Data, found: Minima) -> dict[str, Any]:

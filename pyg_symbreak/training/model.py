@@ -12,6 +12,7 @@ from torch_geometric.data import Batch, Data
 from torch_geometric.utils import scatter
 
 from pyg_symbreak.nn import GatedNetwork
+from pyg_symbreak.nn.gated_network import HIDDEN
 from pyg_symbreak.training.config import Config
 from pyg_symbreak.training.pairs import Pair, Pairs
 from pyg_symbreak.transforms import AddSymmetryBreaking
@@ -44,7 +45,7 @@ class Distorter(nn.Module):
             pairs.irreps_breaking,
             pairs.irreps_graph_out,
             max_radius=config.cutoff,
-            hidden=config.hidden,
+            hidden=config.hidden or HIDDEN,
             lmax=config.lmax,
             layers=config.layers,
             object_degree=config.object_degree,

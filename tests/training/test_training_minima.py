@@ -1,4 +1,4 @@
-"""Objects, networks and answers for molecules whose minima are not known; runs on Saddles and their command."""
+"""Objects, force fields and answers for molecules whose minima are not known; runs on Saddles and their command."""
 
 import json
 import math
@@ -9,25 +9,18 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
-from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner
 
 from pyg_symbreak.cli import app
-from pyg_symbreak.datasets import Saddles
+from pyg_symbreak.datasets import SaddleForces, Saddles
+from pyg_symbreak.nn import ForceField
 from pyg_symbreak.structures import from_ase
 from pyg_symbreak.training import Config, minima_run
-from pyg_symbreak.training.minima import (
-    MinimaNetwork,
-    answers_of,
-    judge_loss,
-    known_molecule,
-    molecule_of,
-    mover_loss,
-    predict_minima,
-    varied,
-)
+from pyg_symbreak.training.forces import Frames, field_of, fit_forces, force_loss, model_force_constants
+from pyg_symbreak.training.minima import downhill, known_molecule, molecule_of, predict_minima
 
-CONFIG = Config.of({"dataset": "Saddles", "hidden": "4x0e+4x0o+4x1o+4x1e", "lmax": 1, "steps": 3, "batch_size": 4})
+HIDDEN = "8x0e+6x1o+4x2e"
+CONFIG = Config.of({"dataset": "Saddles", "hidden": HIDDEN, "steps": 3, "batch_size": 4})
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +31,12 @@ def some():
         for group, kept in (("D3h", "D3h"), ("D3h", "C3v"), ("C2v", "Cs"), ("C2v", "C2"), ("Dinfh", "C2v"))
     ]
     return [d for d in every if d.name in names]
+
+
+@pytest.fixture(scope="module")
+def few():
+    every = SaddleForces()
+    return [every[n] for n in range(0, 60, 10)]
 
 
 def planar() -> Atoms:
@@ -68,73 +67,99 @@ def test_images_and_pairs(some):
             assert overlaps[t] >= overlaps[same].max() - 1e-4
 
 
-def test_answers_turn_with_the_molecule_and_keep_the_symmetry_of_the_object():
-    torch.manual_seed(0)
-    model = MinimaNetwork(CONFIG).double()
-    bare = molecule_of(planar(), CONFIG)
-    rotation = torch.from_numpy(Rotation.from_rotvec([0.3, -0.8, 0.5]).as_matrix()) * -1
-    order = [2, 0, 3, 1]
-    atoms = Atoms(bare.space.atoms.numbers[order], bare.space.atoms.positions[order] @ rotation.T.numpy())
-    turned = molecule_of(atoms, CONFIG)
-    for found in (bare, turned):
-        found.data.x, found.data.pos = found.data.x.double(), found.data.pos.double()
-    for b, n in zip(bare.objects.double(), bare.way_of, strict=True):
-        u = model([bare], [b])[-1]
-        v = model([turned], [b[order] @ rotation.T])[-1]
-        assert (v - u[order] @ rotation.T).abs().max() < 1e-6  # of positions that are float32 at first
-        change = bare.space.images(u.detach().numpy()[None], bare.ways[n].operations)[:, 0] - u.detach().numpy()
-        assert np.abs(change).max() < 1e-5
-    assert np.abs(bare.space.images(u.detach().numpy()[None])[:, 0] - u.detach().numpy()).max() > 1e-2
+class Springs(torch.nn.Module):
+    """Springs from each boron to its neighbours, and a force across them that is zero at a height of 0.4 Å."""
+
+    cutoff = 5.0
+
+    def forward(self, data):
+        forces = torch.zeros_like(data.pos)
+        for own in data.ptr[:-1].tolist():
+            pos = data.pos[own : own + 4]
+            axis = torch.nn.functional.normalize(torch.linalg.cross(pos[2] - pos[1], pos[3] - pos[1]), dim=0)
+            height = (pos[0] - pos[1:].mean(0)) @ axis
+            up = 4 * height * (0.16 - height**2)
+            forces[own] += up * axis
+            forces[own + 1 : own + 4] -= up / 3 * axis
+        return forces
 
 
-def test_losses_fall(some):
-    molecules = [known_molecule(d, CONFIG) for d in some[:3]]
-    config = Config.of({"dataset": "Saddles", "hidden": CONFIG.hidden, "lmax": 1, "steps": 40, "batch_size": 4})
-    _, losses = minima_run.fit_minima(molecules, config)
-    for part in (losses[:40], losses[40:]):
-        assert np.mean(part[-10:]) < 0.8 * np.mean(part[:5])
-
-
-def test_answers_are_compared_with_the_nearest_image(some):
-    torch.manual_seed(0)
-    model = MinimaNetwork(CONFIG)
-    for data in some[:3]:
-        molecule = known_molecule(data, CONFIG)
-        found = answers_of(model, molecule)
-        assert len(found.errors) == len(molecule.objects) + 1
-        assert found.displacements[0].abs().max() == 0
-        for u, error in zip(found.displacements, found.errors, strict=True):
-            by_hand = min(float((u - image).square().sum(1).mean()) ** 0.5 for image in molecule.images)
-            assert float(error) == pytest.approx(by_hand, abs=2e-4)
-
-
-def test_losses_are_the_same_for_the_same_draw(some):
-    torch.manual_seed(0)
-    molecules, model = [known_molecule(d, CONFIG) for d in some[:3]], MinimaNetwork(CONFIG)
-    answers = [answers_of(model, m) for m in molecules]
-    for loss, what in ((mover_loss, molecules), (judge_loss, answers)):
-        a, b, c = (float(loss(model, what, 4, np.random.default_rng(seed)).detach()) for seed in (0, 0, 1))
-        assert a == pytest.approx(b)
-        assert a != pytest.approx(c)
-
-
-def test_varied_objects_keep_what_the_object_keeps():
+def test_downhill_ends_where_forces_vanish():
     found = molecule_of(planar(), CONFIG)
-    for number, n in enumerate(found.way_of):
-        b = varied(found, number, np.random.default_rng(0)).double().numpy()
-        images = found.space.images(b[None], found.ways[n].operations)[:, 0]
-        assert np.abs(images - b).max() < 1e-5
-        assert np.abs(b - found.objects[number].numpy()).max() > 1e-3
+    c = next(n for n, w in enumerate(found.way_of) if found.ways[w].keep.schoenflies == "C3v")
+    u, energies = downhill(Springs(), found, 0.3 * found.objects[[c]])
+    pos = found.data.pos + u[0]
+    assert abs(float(pos[0, 2] - pos[1:, 2].mean())) == pytest.approx(0.4, abs=0.01)
+    assert float(energies) == pytest.approx(-(0.4**4), rel=0.05)  # of 4 h (0.16 - h²) from 0 to 0.4
+    assert found.space.images(u.double().numpy(), found.ways[found.way_of[c]].operations)[:, 0].std(0).max() < 1e-5
+    still, zero = downhill(Springs(), found, torch.zeros_like(u))
+    assert still.abs().max() < 1e-5
+    assert float(zero) == 0
+
+
+def test_answers_keep_the_symmetry_of_the_object():
+    torch.manual_seed(0)
+    found = molecule_of(planar(), CONFIG)
+    u, _ = downhill(ForceField(21, HIDDEN, layers=2), found, 0.3 * found.objects)
+    for v, n in zip(u.double().numpy(), found.way_of, strict=True):
+        images = found.space.images(v[None], found.ways[n].operations)[:, 0]
+        assert np.abs(images - v).max() < 1e-4
+    assert np.abs(found.space.images(u.double().numpy()) - u.double().numpy()).max() > 1e-2
+
+
+def test_model_force_constants():
+    found = molecule_of(planar(), CONFIG)
+    pos, z = found.data.pos.double(), found.data.z
+    matrix = model_force_constants(z, pos)
+    assert (matrix - matrix.T).abs().max() < 1e-12
+    values = torch.linalg.eigvalsh(matrix)
+    assert values.min() == pytest.approx(0.5)  # translations
+    assert 40 < values.max() < 400
+    assert np.abs(found.space.average(matrix.numpy()) - matrix.numpy()).max() < 1e-4  # commutes with S
+    both = model_force_constants(z, torch.stack([pos, 2 * pos]))
+    torch.testing.assert_close(both[0], matrix)
+    assert (both[1].diagonal() < matrix.diagonal()).all()
+
+
+def test_the_loss_is_the_step_of_the_error():
+    data = SaddleForces()[0]
+    frames = Frames([data], 5.0)
+    assert len(frames) == len(data.force) // len(data.z)
+    batch, forces, flexibility = frames.batch([0, 3])
+
+    class Off(torch.nn.Module):
+        def forward(self, batch):
+            return forces + torch.arange(len(forces) * 3.0).view(-1, 3)
+
+    off = torch.arange(len(forces) * 3.0).view(2, -1)
+    steps = [
+        torch.linalg.solve(model_force_constants(data.z, p), o)
+        for p, o in zip(batch.pos.view(2, -1, 3), off, strict=True)
+    ]
+    by_hand = sum(float((s.square().sum() / len(data.z)).sqrt()) for s in steps) / 2
+    by_hand += 0.02 * float(off.view(-1, 3).norm(dim=1).mean())
+    assert float(force_loss(Off(), batch, forces, flexibility)) == pytest.approx(by_hand, rel=1e-3)
+    draws = frames.draws(5, np.random.default_rng(0))
+    once = [n for _ in range(len(frames) // 5) for n in next(draws)]
+    assert len(set(once)) == len(once)
+
+
+def test_the_loss_falls_and_seeds_repeat():
+    config = Config.of({"dataset": "Saddles", "hidden": HIDDEN, "layers": 1, "steps": 60, "batch_size": 8})
+    frames = Frames([SaddleForces()[n] for n in range(3)], 5.0)
+    losses = fit_forces(frames, config)[1]
+    assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+    assert losses == pytest.approx(fit_forces(frames, config)[1], rel=1e-3)
 
 
 def test_different_answers_with_the_molecule_itself_among_them():
     torch.manual_seed(0)
     bare = molecule_of(planar(), CONFIG)
-    found = predict_minima(MinimaNetwork(CONFIG), bare)
+    found = predict_minima(ForceField(21, HIDDEN), bare)
     still = found.ways.index(None)
     assert found.displacements[still].abs().max() == 0
     assert found.energies[still] == 0
-    assert (found.expected.diff() >= 0).all()
+    assert (found.energies.diff() >= 0).all()
     flat = found.displacements.double().numpy()
     for i, u in enumerate(flat):
         images = bare.space.images(u[None])[:, 0]
@@ -143,7 +168,6 @@ def test_different_answers_with_the_molecule_itself_among_them():
     frames = list(found.structures(bare))
     assert [a.info["rank"] for a in frames] == list(range(1, len(frames) + 1))
     assert frames[still].info["K"] == "D3h"
-    assert {a.info["K"] for a in frames} > {"D3h"}
 
 
 @pytest.mark.parametrize(
@@ -159,10 +183,11 @@ def test_what_has_no_minima_below_it(atoms, message):
         molecule_of(atoms, CONFIG)
 
 
-def test_run_and_predict(tmp_path, monkeypatch, some):
+def test_run_and_predict(tmp_path, monkeypatch, some, few):
     monkeypatch.setattr(minima_run, "Saddles", lambda: some)
+    monkeypatch.setattr(minima_run, "SaddleForces", lambda: few)
     (tmp_path / "run.yaml").write_text(
-        f"dataset: Saddles\nsteps: 3\nbatch_size: 4\nhidden: {CONFIG.hidden}\nlmax: 1\nheld_out: ['{some[1].name}']\n"
+        f"dataset: Saddles\nsteps: 3\nbatch_size: 4\nhidden: {HIDDEN}\nheld_out: ['{some[1].name}']\n"
     )
     ase.io.write(tmp_path / "bf3.xyz", planar())
     run = CliRunner().invoke
@@ -176,8 +201,8 @@ def test_run_and_predict(tmp_path, monkeypatch, some):
     assert found.exit_code == 0
     assert "D3h" in found.output
     frames = ase.io.read(out, ":")
-    assert [a.info["rank"] for a in frames] == [1, 2, 3]
-    assert {"K", "expected_error"} <= set(frames[0].info)
+    assert [a.info["rank"] for a in frames] == list(range(1, len(frames) + 1))
+    assert {"K", "predicted_energy"} <= set(frames[0].info)
     again = run(app, ["train", str(tmp_path / "run.yaml"), "--out", folder])
     assert again.exit_code == 2
     assert "holds a run already" in again.stderr
@@ -204,3 +229,28 @@ def test_a_name_that_is_not_held(tmp_path, monkeypatch, some):
 def test_charge_is_read():
     plain, charged = (molecule_of(from_ase(planar(), torch.float64), CONFIG, charge) for charge in (0.0, 1.0))
     assert (charged.data.x - plain.data.x).abs().sum(0).nonzero().flatten().tolist() == [plain.data.x.size(1) - 1]
+
+
+def test_what_has_no_meaning_here(tmp_path):
+    for key, value in {"keep": "nothing", "strategy": "noise", "patience": 3}.items():
+        with pytest.raises(ValueError, match=f"{key} has no meaning with dataset: Saddles"):
+            minima_run.train_minima(Config.of({"dataset": "Saddles", key: value}), tmp_path)
+
+
+def test_what_is_held_out_is_not_trained_on(some):
+    every = SaddleForces()
+    apart = [d for d in Saddles() if d.frame == "planar AX3"]
+    left = minima_run.trained_on(every, apart, {"planar AX3"})
+    assert 0 < len(left) < len(every)
+    assert not {d.formula for d in left} & {d.formula for d in apart}
+    assert "planar AX3" not in {d.frame for d in left}
+    one = minima_run.trained_on(every, apart[:1])
+    assert {d.frame for d in one} >= {"planar AX3"}
+    assert apart[0].name not in {d.name for d in one}
+
+
+def test_networks_of_a_configuration():
+    plain = field_of(Config.of({"dataset": "Saddles", "layers": 3}))
+    assert len(plain.layers) == 3
+    with pytest.raises(ValueError, match="0e, 1o and 2e"):
+        field_of(Config.of({"dataset": "Saddles", "hidden": "4x0e+4x1e"}))
