@@ -1,5 +1,7 @@
 """What AddSymmetryBreaking costs a structure, every strategy, beside one training step of SchNet on such structures.
 
+Of crystals also beside moyo alone, which finds operations and nothing else: 2 times its time and 1 ms is the aim.
+
 python benchmarks/transforms.py [--output benchmarks/results/transforms.md]
 """
 
@@ -10,12 +12,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import argparse
 import time
 from collections.abc import Callable, Iterable
+from datetime import date
 from pathlib import Path
 
+import moyopy
 import networkx as nx
 import torch
+from ase import Atoms
 from ase.build import bulk, molecule
 from ase.collections import g2
+from ase.spacegroup import crystal
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import SchNet
 from torch_geometric.transforms import BaseTransform
@@ -26,6 +32,26 @@ from pyg_symbreak.transforms import AddSymmetry, AddSymmetryBreaking, NeighborLi
 REPEATS = 3
 CRYSTALS = [bulk("Si"), bulk("Cu", cubic=True), bulk("Mg"), bulk("NaCl", "rocksalt", a=5.6, cubic=True)]
 CRYSTALS += [bulk("Si").repeat(k) for k in ((2, 1, 1), (2, 2, 1), (2, 2, 2), (3, 3, 2))]
+STRATEGIES = ("group", "input", "sympe", "noise")
+CELL = [4.76, 4.76, 12.99, 90, 90, 120]
+CORUNDUM = crystal(
+    ["Al", "O"], [(0, 0, 0.352), (0.306, 0, 0.25)], spacegroup=167, cellpar=[4.76, 4.76, 12.99, 90, 90, 120]
+)
+QUARTZ = crystal(
+    ["Si", "O"], [(0.4697, 0, 0), (0.4135, 0.2669, 0.1191)], spacegroup=154, cellpar=[4.91, 4.91, 5.4, 90, 90, 120]
+)
+SPINEL = crystal(
+    ["Mg", "Al", "O"],
+    [(0.125,) * 3, (0.5,) * 3, (0.2624,) * 3],
+    spacegroup=227,
+    setting=2,
+    cellpar=[8.08, 8.08, 8.08, 90, 90, 90],
+)
+PEROVSKITE = crystal(
+    ["Sr", "Ti", "O"], [(0.5,) * 3, (0, 0, 0), (0.5, 0, 0)], spacegroup=221, cellpar=[3.9, 3.9, 3.9, 90, 90, 90]
+)
+LARGER = [QUARTZ, CORUNDUM, PEROVSKITE.repeat(2), SPINEL, bulk("NaCl", "rocksalt", a=5.6, cubic=True).repeat(2)]
+LARGER += [bulk("Mg").repeat((4, 4, 2)), bulk("Si", cubic=True).repeat((3, 2, 2)), CORUNDUM.repeat((3, 1, 1))]
 GRAPHS = [nx.cycle_graph(12), nx.petersen_graph(), nx.star_graph(20), nx.erdos_renyi_graph(20, 0.3, seed=1)]
 
 
@@ -66,6 +92,34 @@ def cpu(function: Callable[[], object]) -> float:
     start = time.process_time()
     function()
     return (time.process_time() - start) * 1e3
+
+
+def beside_moyo() -> list[str]:
+    """Each crystal: CPU time of moyo, of detection and of each strategy, and the largest of 2 × moyo + 1 ms."""
+    transforms = {"detection": AddSymmetry()} | {name: AddSymmetryBreaking(name) for name in STRATEGIES}
+    lines = [
+        f"| crystal | atoms | moyo, ms | {', ms | '.join(transforms)}, ms | worst of 2 × moyo + 1 ms |",
+        "| --- " * (len(transforms) + 4) + "|",
+    ]
+    for atoms in CRYSTALS + LARGER:
+        data, cell = from_ase(atoms), moyo_cell(atoms)
+        runs: dict[str, Callable[[], object]] = {"moyo": lambda c=cell: moyopy.MoyoDataset(c, symprec=1e-3)}
+        runs |= {name: lambda t=transform, d=data: t(d) for name, transform in transforms.items()}
+        times = dict.fromkeys(runs, float("inf"))
+        for _ in range(REPEATS + 1):  # in turns
+            for name, run in runs.items():
+                times[name] = min(times[name], cpu(lambda run=run: [run() for _ in range(20)]) / 20)
+        aim = 2 * times["moyo"] + 1
+        ours = [times[name] for name in transforms]
+        numbers = " | ".join(f"{t:.2f}" for t in times.values())
+        lines.append(f"| {atoms.symbols.formula:metal} | {len(atoms)} | {numbers} | {max(ours) / aim:.0%} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def moyo_cell(atoms: Atoms) -> moyopy.Cell:
+    """A crystal as moyo takes it."""
+    return moyopy.Cell(atoms.cell.array.tolist(), atoms.get_scaled_positions().tolist(), atoms.numbers.tolist())
 
 
 def schnet_step() -> float:
@@ -111,16 +165,21 @@ def main() -> None:
     ]
     print("\n".join(lines))
     transforms = {"NeighborList": NeighborList(5.0), "AddSymmetry": AddSymmetry()}
-    transforms |= {name: AddSymmetryBreaking(name) for name in ("group", "input", "sympe", "noise")}
+    transforms |= {name: AddSymmetryBreaking(name) for name in STRATEGIES}
     for kind, structures in data_sets().items():
         for name, transform in transforms.items():
             cost, count = milliseconds(transform, structures)
             if count:
                 lines.append(f"| {kind} | {name} | {count} | {cost:.2f} | {cost / step:.0%} |")
                 print(lines[-1], flush=True)
+    crystals = beside_moyo()
     if output:
-        head = "# What the transforms cost\n\n`python benchmarks/transforms.py`, one thread."
-        output.write_text("\n".join([head, "", *lines, ""]), encoding="utf-8")
+        head = (
+            f"# What the transforms cost\n\n`python benchmarks/transforms.py`, one thread, {date.today()}, "
+            f"moyopy {moyopy.__version__}, torch {torch.__version__}. CPU time, on a machine shared with other work."
+        )
+        moyo = "Crystals beside moyo alone (`MoyoDataset`, its operations not yet read), in turns, the best of four:"
+        output.write_text("\n".join([head, "", *lines, "", moyo, "", *crystals, ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,28 @@ def canonical_frame(
     constants of the generic function, its matrix, phases, direction, decay, and tolerances of lengths and values.
     """
 
+def crystal_fit(
+    fractional: ndarray,
+    cell: ndarray,
+    periodic: int,
+    rotations: ndarray,
+    shifts: ndarray,
+    permutations: ndarray,
+    steps: ndarray,
+    moves: ndarray,
+    counts: ndarray,
+) -> tuple[bytearray, bytearray, bytearray, bytearray, bytearray, float, float]:
+    """Symmetric cell, rotations, shifts, deviations [N, 3], strains [m, 2], stretch and largest miss of a group.
+
+    Operations f -> W f + w, [m, 3, 3] and [m, 3], one for each W, with permutations [m, N]; the pure translations are
+    products of powers, below the counts, of some with permutations [r, N] and moves [r, 3].
+    """
+
+def crystal_match(
+    fractional: ndarray, kinds: ndarray, cell: ndarray, rotations: ndarray, shifts: ndarray
+) -> bytearray | None:
+    """Permutations [n, N] of atoms in a periodic cell by operations f -> W f + w, None if one of them is none."""
+
 def group_elements(program: bytearray, nodes: int, digits: ndarray, count: int) -> bytearray:
     """Elements [count, N] of a group from digits [count, number of radices]."""
 
@@ -56,6 +78,18 @@ def place(
 
     None if they are not, each once, the elements of the group. Rotations ``turns`` normalize the standard group;
     ``steps``: its elements turn by multiples of 2π/steps about z, 0 for a polyhedral one.
+    """
+
+def shortest_bases(reduced: ndarray, count: int, same: float) -> bytearray:
+    """Bases [n, 3, 3] of the lattice of the first vectors of a reduced basis [3, 3] with the least scalar products.
+
+    Of two vectors, the third is across them and stays. Lengths are equal to within a relative difference.
+    """
+
+def shortest_image(positions: ndarray, cell: ndarray, mask: int, cutoff: float) -> float:
+    """Shortest distance up to a cutoff between two points [N, 3], images in the directions of a mask included.
+
+    -1 where that takes too many images.
     """
 
 Numbers = Sequence[ndarray | None]

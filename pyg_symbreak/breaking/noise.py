@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 
 from pyg_symbreak.detect import Features, GraphSymmetry, Symmetry
 from pyg_symbreak.groups import PointGroup
-from pyg_symbreak.structures import check_structure, neighbor_pairs
+from pyg_symbreak.structures import shortest_distance, structure_arrays
 
 from .input_indexed import require_scalars
 from .protocol import Level, describe
@@ -95,13 +95,9 @@ def neighbor_distance(data: Data) -> float:
     ValueError
         There is a single atom without images.
     """
-    atoms = check_structure(data)
-    images = np.linalg.norm(atoms.cell.array[atoms.pbc], axis=1)
-    shortest = min(pdist(atoms.positions).min(initial=math.inf), images.min(initial=math.inf))
+    _, positions, cell, pbc = structure_arrays(data)
+    images = np.linalg.norm(cell[pbc], axis=1)
+    shortest = float(min(pdist(positions).min(initial=math.inf), images.min(initial=math.inf)))
     if shortest == math.inf:
         raise ValueError("a single atom has no neighbour, whose distance is the unit of scale")
-    if not atoms.pbc.any():
-        return float(shortest)
-    source, target, shift = neighbor_pairs(atoms, 1.001 * shortest)
-    apart = atoms.positions[target] - atoms.positions[source] + shift @ atoms.cell.array
-    return float(np.linalg.norm(apart, axis=1).min())
+    return shortest_distance(positions, cell, pbc, shortest) if pbc.any() else shortest

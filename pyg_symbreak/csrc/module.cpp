@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "canonical.h"
+#include "crystal.h"
 #include "graph.h"
 #include "molecule.h"
 #include "orientation.h"
@@ -179,6 +180,76 @@ PyObject* placement(PyObject* args) {
     return PyTuple_Pack(2, bytes(&found.frame, 1).ptr, bytes(found.index).ptr);
 }
 
+template <class T>
+std::vector<T> vector_of(PyObject* object) {
+    const Array<T> items(object);
+    return {items.data(), items.data() + items.size()};
+}
+
+Mat cell_of(PyObject* object) {
+    const Array<Mat> cell(object);
+    cell.require(1);
+    return *cell.data();
+}
+
+void require_atoms(const Array<int64_t>& images, size_t size) {
+    if (!std::all_of(images.data(), images.data() + images.size(), [&](int64_t i) { return 0 <= i && size_t(i) < size; }))
+        throw std::invalid_argument("permutations must be [order, N] with atoms from 0 to N - 1");
+}
+
+PyObject* shortest(PyObject* args) {
+    PyObject *positions, *cell;
+    int mask;
+    double cutoff;
+    if (!PyArg_ParseTuple(args, "OOid", &positions, &cell, &mask, &cutoff)) throw PythonError{};
+    const Array<Vec> x(positions);
+    return PyFloat_FromDouble(shortest_image(x.data(), x.size(), cell_of(cell), mask, cutoff));
+}
+
+PyObject* bases(PyObject* args) {
+    PyObject* reduced;
+    int count;
+    double same;
+    if (!PyArg_ParseTuple(args, "Oid", &reduced, &count, &same)) throw PythonError{};
+    if (count != 2 && count != 3) throw std::invalid_argument("a basis has two or three vectors");
+    return bytes(shortest_bases(cell_of(reduced), count, same)).release();
+}
+
+PyObject* match(PyObject* args) {
+    PyObject *fractional, *kinds, *cell, *rotations, *shifts;
+    if (!PyArg_ParseTuple(args, "OOOOO", &fractional, &kinds, &cell, &rotations, &shifts)) throw PythonError{};
+    const CrystalAtoms atoms = {vector_of<Vec>(fractional), cell_of(cell), 3};
+    const Array<int64_t> k(kinds);
+    const Array<Vec> w(shifts);
+    const std::vector<Mat> turns = matrices(rotations);
+    k.require(atoms.fractional.size()), w.require(turns.size());
+    const std::vector<int64_t> found = atoms.match(k.data(), turns, w.data());
+    if (found.empty()) Py_RETURN_NONE;
+    return bytes(found).release();
+}
+
+// Cell, rotations, shifts, deviations, strains, stretch and largest miss.
+PyObject* fit(PyObject* args) {
+    PyObject *fractional, *cell, *rotations, *shifts, *permutations, *steps, *moves, *counts;
+    int periodic;
+    if (!PyArg_ParseTuple(args, "OOiOOOOOO", &fractional, &cell, &periodic, &rotations, &shifts, &permutations, &steps,
+                          &moves, &counts))
+        throw PythonError{};
+    const CrystalAtoms atoms = {vector_of<Vec>(fractional), cell_of(cell), periodic};
+    const size_t size = atoms.fractional.size();
+    const Array<Vec> w(shifts), v(moves);
+    const Array<int64_t> images(permutations), translates(steps);
+    const CrystalAtoms::Group group = {matrices(rotations), w.data(), images.data(), vector_of<int64_t>(counts),
+                                       v.data(), translates.data()};
+    w.require(group.rotations.size()), images.require(group.rotations.size() * size);
+    v.require(group.counts.size()), translates.require(group.counts.size() * size);
+    require_atoms(images, size), require_atoms(translates, size);
+    const CrystalAtoms::Fit found = atoms.fit(group);
+    return Py_BuildValue("NNNNNdd", bytes(&found.cell, 1).release(), bytes(found.rotations).release(),
+                         bytes(found.shifts).release(), bytes(found.deviations).release(),
+                         bytes(found.strains).release(), found.stretch, found.largest);
+}
+
 // Rotation, positions, ranks and the number of ties.
 PyObject* canonical(PyObject* args) {
     PyObject *positions, *kinds, *rotations, *permutations, *constants;
@@ -189,8 +260,8 @@ PyObject* canonical(PyObject* args) {
     const std::vector<Mat> operations = matrices(rotations);
     const size_t n = x.size();
     k.require(n), generic.require(1), images.require(operations.size() * n);
-    if (n == 0 || !std::all_of(images.data(), images.data() + images.size(), [&](int64_t i) { return 0 <= i && size_t(i) < n; }))
-        throw std::invalid_argument("permutations must be [order, N] with atoms from 0 to N - 1");
+    if (n == 0) throw std::invalid_argument("a molecule has atoms");
+    require_atoms(images, n);
     const CanonicalFrame found = canonical_frame({x.data(), x.data() + n}, k.data(), operations, images.data(), *generic.data());
     const Object ties(PyLong_FromLongLong(found.ties));
     return PyTuple_Pack(4, bytes(&found.rotation, 1).ptr, bytes(found.positions).ptr, bytes(found.ranks).ptr, ties.ptr);
@@ -324,6 +395,8 @@ PyObject* guarded(PyObject*, PyObject* args) {
 PyMethodDef methods[] = {
     {"automorphisms", guarded<graph_automorphisms>, METH_VARARGS, nullptr},
     {"canonical_frame", guarded<canonical>, METH_VARARGS, nullptr},
+    {"crystal_fit", guarded<fit>, METH_VARARGS, nullptr},
+    {"crystal_match", guarded<match>, METH_VARARGS, nullptr},
     {"group_elements", guarded<group_elements>, METH_VARARGS, nullptr},
     {"group_generators", guarded<group_generators>, METH_VARARGS, nullptr},
     {"measure", guarded<measure>, METH_VARARGS, nullptr},
@@ -333,6 +406,8 @@ PyMethodDef methods[] = {
     {"orthogonal", guarded<orthogonal>, METH_VARARGS, nullptr},
     {"place", guarded<placement>, METH_VARARGS, nullptr},
     {"point_group_name", guarded<name>, METH_VARARGS, nullptr},
+    {"shortest_bases", guarded<bases>, METH_VARARGS, nullptr},
+    {"shortest_image", guarded<shortest>, METH_VARARGS, nullptr},
     {"tensor_product_float32", guarded<tensor_product<float>>, METH_VARARGS, nullptr},
     {"tensor_product_float64", guarded<tensor_product<double>>, METH_VARARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},

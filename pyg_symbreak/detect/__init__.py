@@ -20,7 +20,7 @@ from pyg_symbreak.detect.subgroup import (
     primitive_operations,
     space_group_numbers,
 )
-from pyg_symbreak.detect.symmetrization import symmetrize
+from pyg_symbreak.detect.symmetrization import symmetrize, symmetrized_arrays
 from pyg_symbreak.detect.symmetry import Operations, Supercell, Symmetry, operations_group
 from pyg_symbreak.detect.wave_vectors import WaveVectors
 from pyg_symbreak.groups import PointGroup
@@ -50,6 +50,7 @@ __all__ = [
     "require_features",
     "space_group_numbers",
     "symmetrize",
+    "symmetrized_arrays",
     "symmetry_of",
 ]
 

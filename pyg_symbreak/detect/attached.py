@@ -57,8 +57,8 @@ def _still_maps_atoms(data: Data, known: Symmetry, features: Features) -> bool:
     if structure.pbc.any():
         if known.supercell is None:
             return False
-        worst, _, moves = Crystal(structure).refitted(known)
-        worst += np.linalg.norm(moves, axis=1).max()
+        found = Crystal(structure).refitted(known)
+        worst = found.residual + np.linalg.norm(found.moves, axis=1).max()
     else:
         x = structure.positions
         worst = np.linalg.norm(x[permutations] - x @ rotations.swapaxes(1, 2) - translations[:, None], axis=-1).max()

@@ -5,15 +5,15 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
-from itertools import product
+from functools import cache, cached_property
+from itertools import chain
 from typing import Any, NamedTuple
 
 import moyopy
 import numpy as np
-from ase.geometry.minkowski_reduction import is_minkowski_reduced, minkowski_reduce
-from scipy.spatial import cKDTree
+from ase.geometry import minkowski_reduce
 
+from pyg_symbreak import _native
 from pyg_symbreak.detect.input import Structure
 from pyg_symbreak.detect.rod import RodOperations, line_group
 from pyg_symbreak.detect.subgroup import SpaceGroup, identify_space_group, point_order
@@ -21,11 +21,12 @@ from pyg_symbreak.detect.symmetry import Operations, Supercell, Symmetry, into_c
 
 __all__ = [
     "Crystal",
+    "Refit",
+    "averaged_crystal",
     "crystal_displacements",
     "crystal_levels",
     "crystal_symmetry",
     "symmetric_lattice",
-    "symmetrize_lattice",
 ]
 
 logging.getLogger("moyo").addHandler(logging.NullHandler())  # heard by those who set up logging
@@ -37,8 +38,9 @@ ABOVE = 4.0
 """moyo is asked with tolerances up to this much above ours: its bound other distances."""
 STEP = 2**0.5
 """Ratio of successive tolerances that moyo is asked with; they are powers of it, whatever ours is."""
-FEW_PAIRS = 100_000
-"""Up to so many misses are computed at once."""
+IDENTITY = np.eye(3, dtype=np.int64)[None]
+
+flat = chain.from_iterable
 
 
 @contextmanager
@@ -56,13 +58,15 @@ def _garbage_left() -> Iterator[None]:
 class Proposal(NamedTuple):
     """Operations in coordinates along the cell, rotations [n, 3, 3] and shifts [n, 3], found at a tolerance, Å.
 
-    ``number`` is that of the type of space or layer groups, 0 for rods.
+    ``number`` is that of the type of space or layer groups, 0 for rods. ``standard``, of crystals: the matrix Q, the
+    shift q and the Hall number of the setting of the primitive cell, x = Q y + q for coordinates y in it.
     """
 
     rotations: np.ndarray
     shifts: np.ndarray
     number: int
     tolerance: float
+    standard: tuple[np.ndarray, np.ndarray, int] | None = None
 
 
 def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
@@ -98,7 +102,7 @@ def crystal_symmetry(structure: Structure, symprec: float) -> Symmetry:
             best = found
         if found.residual < tolerance / SAFE:
             before = kind
-            is_exact = is_first and found.order > 1 and found.residual < 1e-3 * tolerance
+            is_exact = is_first and found.order > 1 and found.residual < 1e-2 * tolerance
             if is_exact or tolerance < symprec / SAFE:
                 break
     if best is None:
@@ -156,7 +160,8 @@ class Crystal:
         self.cell, self.origin = _lattice_of(structure)
         self.periodic = int(structure.pbc.sum())
         self.is_slab, self.is_rod = self.periodic == 2, self.periodic == 1
-        self.fractional = (structure.positions - self.origin) @ np.linalg.inv(self.cell)
+        self._inverse = np.linalg.inv(self.cell)
+        self.fractional = (structure.positions - self.origin) @ self._inverse
         self._numbers = (structure.kinds + 1).tolist()
 
     def largest_tolerance(self, symprec: float) -> float:
@@ -181,18 +186,27 @@ class Crystal:
                 f"symprec = {symprec:g} Å is too large: two atoms are {shortest:.3g} Å apart, and for "
                 "unambiguous images it must be below half of that"
             )
-        return min(ABOVE * symprec, shortest / SAFE, thickness / 4, self._shear_tolerance(shortest))
+        largest = min(ABOVE * symprec, shortest / SAFE, thickness / 4)
+        return min(largest, self._shear_tolerance(shortest, largest))
 
-    def _shear_tolerance(self, shortest: float) -> float:
-        """Tolerance, Å, at which moyo does not yet take a shear along the lattice for a symmetry.
+    def _shear_tolerance(self, shortest: float, enough: float) -> float:
+        """Tolerance, Å, at which moyo does not yet take a shear along the lattice for a symmetry, or one above enough.
 
         It compares angles between vectors of lengths a and c by the arc at the geometric mean of the lengths. A shear
         that adds a to c turns c by about a / c, so that from some part of sqrt(a³ / c) on, a third in the worst of
         oblique cells, it passes. Its powers are a group without end: the search never returns.
         """
+        rarest = np.bincount(np.unique(self.structure.kinds, return_inverse=True)[1]).min()
+
+        def tolerance(least: float, most: float) -> float:
+            # of the lengths of lattice vectors; no translation has a larger order than the rarest kind has atoms
+            return 0.2 * float(np.sqrt(max(shortest, least / rarest) ** 3 / most))
+
+        safe = tolerance(self._thickness, np.sqrt((self.cell**2).sum(1).max()))
+        if safe >= enough:
+            return safe
         lengths = np.linalg.norm(_reduced(self.cell), axis=1)
-        rarest = np.unique(self.structure.kinds, return_counts=True)[1].min()  # no translation has a larger order
-        return 0.2 * float(np.sqrt(max(shortest, lengths.min() / rarest) ** 3 / lengths.max()))
+        return tolerance(lengths.min(), lengths.max())
 
     def limited(self, limit: float) -> float:
         """The limit, Å, lowered to what the thickness of the cell and the distances between atoms allow."""
@@ -200,7 +214,7 @@ class Crystal:
 
     @cached_property
     def _thickness(self) -> float:
-        return float(1 / np.linalg.norm(np.linalg.inv(self.cell), axis=0).max())
+        return float(1 / np.sqrt((self._inverse**2).sum(0).max()))
 
     @property
     def _across(self) -> np.ndarray:
@@ -221,23 +235,26 @@ class Crystal:
         kind = None if self.is_rod else SpaceGroup(number, _symbol(number, self.is_slab))
         found = self._group(proposal.rotations, proposal.shifts, kind)
         if found is not None and self.periodic == 3 and len(found.cosets.rotations) < point_order(number):
-            found = self._with_type(found, proposal.tolerance, symprec)
+            found = self._with_type(found, proposal)
         return self._with_tensors(found, symprec) if found is not None and self.structure.tensors else found
 
-    def _with_type(self, found: Symmetry, tolerance: float, symprec: float) -> Symmetry | None:
+    def _with_type(self, found: Symmetry, proposal: Proposal) -> Symmetry | None:
         """A group of which the shape of a supercell hides rotations, with what these miss by in the primitive cell."""
         assert found.supercell is not None
-        inverse, count = np.linalg.inv(self.cell), found.supercell.size
-        moves = np.round(found.supercell.vectors @ inverse * count).astype(np.int64)
-        cell = _reduced(_lattice_basis(np.concatenate([moves, count * np.eye(3, dtype=np.int64)])) @ self.cell / count)
+        assert proposal.standard is not None
+        linear, origin, hall_number = proposal.standard
+        integer, shifts = _standard_operations(proposal.number, hall_number)
+        origin = np.linalg.inv(linear) @ origin
         chosen = np.unique(found.supercell.first_images())
         positions = (self.structure.positions - found.supercell.deviations)[chosen]
-        primitive = Crystal(Structure(positions, cell, self.structure.pbc, self.structure.kinds[chosen]))
-        whole = primitive.found_at(tolerance, symprec)
+        primitive = Crystal(
+            Structure(positions, linear.T @ self.cell, self.structure.pbc, self.structure.kinds[chosen])
+        )
+        whole = primitive._group(integer, shifts + origin - origin @ integer.swapaxes(1, 2), found.space_group)
         if whole is None:
             return None
         residual = max(found.residual, whole.residual)
-        return replace(found, symprec=residual, largest_residual=residual, space_group=whole.space_group)
+        return replace(found, symprec=residual, largest_residual=residual)
 
     def propose(self, tolerance: float) -> Proposal | None:
         """What moyo finds, or for rods their own search; None where it fails."""
@@ -254,11 +271,15 @@ class Crystal:
         except ValueError:
             return None
         with _garbage_left():
-            shifts = np.array(dataset.operations.translations)
-            rotations = np.array(dataset.operations.rotations, dtype=np.int64)
+            rotations = np.fromiter(flat(flat(dataset.operations.rotations)), np.int64).reshape(-1, 3, 3)
+            shifts = np.fromiter(flat(dataset.operations.translations), np.float64).reshape(-1, 3)
         if self.is_slab:
             shifts[:, 2] = 0.0  # heights are measured from their mean
-        return Proposal(rotations, shifts, dataset.number, dataset.symprec)
+        standard = None
+        if self.periodic == 3:
+            linear, origin = np.array(dataset.prim_std_linear), np.array(dataset.prim_std_origin_shift)
+            standard = linear, origin, dataset.hall_number
+        return Proposal(rotations, shifts, dataset.number, dataset.symprec, standard)
 
     @cached_property
     def _rod(self) -> RodOperations:
@@ -274,33 +295,29 @@ class Crystal:
         few, so that only few are matched atom by atom.
         """
         first = _first_of_each(integer)
-        is_identity = (integer == np.eye(3)).all((1, 2))
+        is_identity = (integer == IDENTITY).all((1, 2))
         leaders = np.sort(first[~is_identity[first]])
         pure = shifts[is_identity]
         if (len(leaders) + 1) * len(pure) != len(integer):
             return None
-        integer = np.concatenate([np.eye(3, dtype=integer.dtype)[None], integer[leaders]])
+        integer = np.concatenate([IDENTITY, integer[leaders]])
         shifts = np.concatenate([np.zeros((1, 3)), shifts[leaders]])
-        metric_cell = _symmetrized_cell(self.cell, integer)
-        tree = _Tree(self.fractional, self.structure.kinds, metric_cell)
-        permutations = tree.match(integer, shifts)
-        translations = _generated(tree, pure)
+        permutations = self._match(integer, shifts)
+        translations = self._generated(pure)
         if permutations is None or translations is None:
             return None
-        rotations = np.einsum("ji,gjk,lk->gil", metric_cell, integer, np.linalg.inv(metric_cell))
-        supercell, shifts = self._fitted(integer, rotations, shifts, permutations, translations, metric_cell)
-        center = self.cell[: self.periodic].sum(0) / 2
-        vectors = (self._center @ integer.swapaxes(1, 2) + shifts) @ self.cell - rotations @ center
-        vectors = into_cell(vectors + self.origin - rotations @ self.origin, supercell.lattice)
-        residual = _largest_miss(rotations, permutations, supercell)
+        found = self._fitted(integer, shifts, permutations, translations)
+        rotations, center = found.rotations, self.cell[: self.periodic].sum(0) / 2
+        vectors = (self._center @ integer.swapaxes(1, 2) + found.shifts) @ self.cell - rotations @ center
+        vectors = into_cell(vectors + self.origin - rotations @ self.origin, found.supercell.lattice)
         return Symmetry(
             cosets=Operations(rotations, vectors, permutations),
-            symprec=residual,
-            largest_residual=residual,
+            symprec=found.largest,
+            largest_residual=found.largest,
             space_group=None if self.is_slab else kind,
             layer_group=kind if self.is_slab else None,
-            line_group=line_group(integer, shifts[:, 0], supercell.size) if self.is_rod else None,
-            supercell=supercell,
+            line_group=line_group(integer, found.shifts[:, 0], found.supercell.size) if self.is_rod else None,
+            supercell=found.supercell,
         )
 
     @property
@@ -308,38 +325,76 @@ class Crystal:
         """Centre of the cell, in fractional coordinates."""
         return np.where(np.arange(3) < self.periodic, 0.5, 0.0)
 
-    def _fitted(self, integer, rotations, shifts, permutations, translations, metric_cell):
-        """What the group misses by, as a Supercell, and the shifts [m, 3] of its operations that miss the least."""
+    def _match(self, matrices: np.ndarray, shifts: np.ndarray) -> np.ndarray | None:
+        """Permutations [n, N] that the operations [n, 3, 3] and [n, 3] are of the atoms, or None if one is not."""
+        turns = np.ascontiguousarray(matrices, dtype=np.float64)
+        found = _native.crystal_match(self.fractional, self.structure.kinds, self.cell, turns, shifts)
+        return None if found is None else np.frombuffer(found, dtype=np.int64).reshape(len(turns), -1)
+
+    def _fitted(self, matrices, shifts, permutations, translations: "_Translations") -> "_Fit":
+        """The group with the cell and shifts of its operations that miss the least."""
+        turns = np.ascontiguousarray(matrices, dtype=np.float64)
         steps, moves, counts = translations
-        symmetric = self.fractional.copy()
-        for step, move, count in zip(steps, moves, counts, strict=True):
-            image, total = np.arange(len(symmetric)), np.zeros_like(symmetric)
-            for power in range(count):
-                total += self._wrapped(symmetric[image] - symmetric - power * move)
-                image = step[image]
-            symmetric = symmetric + total / count
-        misses = symmetric[permutations] - symmetric @ integer.swapaxes(1, 2) - shifts[:, None]
-        misses = self._wrapped(misses)
-        correction = misses.mean(1)
-        misses -= correction[:, None]
-        symmetric = symmetric + (misses @ np.linalg.inv(integer).swapaxes(1, 2)).mean(0)
-        strain = self.cell @ rotations.swapaxes(1, 2) - integer.swapaxes(1, 2) @ self.cell
-        corners = np.array(list(product((-0.5, 0.5), repeat=self.periodic))) @ strain[:, : self.periodic]
+        found = _native.crystal_fit(
+            self.fractional, self.cell, self.periodic, turns, np.ascontiguousarray(shifts), permutations, steps,
+            moves, np.array(counts, dtype=np.int64),
+        )  # fmt: skip
+        cell, rotations, fitted, deviations, strains = map(np.frombuffer, found[:5])
         supercell = Supercell(
             lattice=self.cell[: self.periodic].copy(),
             permutations=steps,
             vectors=moves @ self.cell,
             counts=counts,
-            deviations=(self.fractional - symmetric) @ metric_cell,
-            strains=np.stack([np.linalg.norm(m, axis=-1).max(1) for m in (strain, corners)], axis=1),
-            stretch=max(1.0, float(np.linalg.norm(np.linalg.inv(metric_cell) @ self.cell, 2))),
+            deviations=deviations.reshape(-1, 3),
+            strains=strains.reshape(-1, 2),
+            stretch=found[5],
         )
-        return supercell, shifts + correction
+        return _Fit(supercell, cell.reshape(3, 3), rotations.reshape(-1, 3, 3), fitted.reshape(-1, 3), found[6])
 
-    def _wrapped(self, coordinates: np.ndarray) -> np.ndarray:
-        """Less whole multiples of the periodic vectors."""
-        coordinates[..., : self.periodic] -= np.round(coordinates[..., : self.periodic])
-        return coordinates
+    def _generated(self, pure: np.ndarray) -> "_Translations | None":
+        """A few pure translations whose products are all of them.
+
+        None if the shifts [k, 3], modulo 1, are no group, or do not act as one on the atoms.
+        """
+        count, size = len(pure), len(self.fractional)
+        if count == 1:
+            return _Translations(np.zeros((0, size), dtype=np.int64), np.zeros((0, 3)), ())
+        # each translation is of an order that divides their number
+        rows: Any = (np.round(pure * count).astype(np.int64) % count).tolist()
+        if np.abs(pure * count - np.round(pure * count)).max() > 0.25:
+            return None
+        wanted: set[tuple[int, ...]] = {tuple(row) for row in rows}
+        reached: dict[tuple[int, ...], tuple[int, ...]] = {(0, 0, 0): ()}  # translations and their powers of the steps
+        steps: list[np.ndarray] = []
+        moves: list[np.ndarray] = []
+        for row in sorted(wanted, key=lambda r: (sum(min(x, count - x) for x in r), r)):
+            if row in reached:
+                continue
+            shift = np.array(row) / count
+            matched = self._match(IDENTITY, shift[None])
+            if matched is None:
+                return None
+            order = 1
+            image: tuple[int, ...] = row
+            while image not in reached and order <= count:
+                order, image = order + 1, tuple((a + b) % count for a, b in zip(image, row, strict=True))
+            if image not in reached:
+                return None
+            relation = reached[image]
+            if not np.array_equal(_composed([matched[0]], (order,), size), _composed(steps, relation, size)):
+                return None
+            powers = {}
+            for known, exponents in reached.items():
+                for power in range(order):
+                    new = tuple((a + power * b) % count for a, b in zip(known, row, strict=True))
+                    powers[new] = (*exponents, power)
+            reached = powers
+            steps.append(matched[0])
+            moves.append(shift)
+        if set(reached) != wanted or len(wanted) != count:
+            return None
+        counts = tuple(1 + max(powers) for powers in zip(*reached.values(), strict=True))
+        return _Translations(np.array(steps), np.array(moves), counts)
 
     def _with_tensors(self, found: Symmetry, symprec: float) -> Symmetry | None:
         """The operations that keep tensors: the largest group of them up to some residual, at most symprec."""
@@ -353,7 +408,7 @@ class Crystal:
         if kind is not None and len(chosen) < len(rotations):
             kept_operations = rotations[chosen], translations[chosen]
             kind = identify_space_group(self.structure.cell, self.structure.pbc, *kept_operations)
-        shifts = self._shifts(integer, rotations, translations)
+        shifts = self._shifts(rotations, translations)
         kept = self._group(integer[chosen], shifts[chosen], kind)
         if kept is None:
             return None
@@ -361,108 +416,79 @@ class Crystal:
         residuals = np.maximum(kept.residuals.numpy(), misses)
         return replace(kept, residual_list=residuals, largest_residual=float(residuals.max()))
 
-    def _shifts(self, integer: np.ndarray, rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:
+    def _shifts(self, rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:
         """Shifts of fractional coordinates [n, 3] from Cartesian translations."""
         center = self.cell[: self.periodic].sum(0) / 2
         moved = translations - self.origin + rotations @ (self.origin + center)
-        return moved @ np.linalg.inv(self.cell) - self._center @ integer.swapaxes(1, 2)
+        return moved @ self._inverse - self._center @ self._coordinate_matrices(rotations).swapaxes(1, 2)
+
+    def with_vectors(self, cell: np.ndarray) -> np.ndarray:
+        """The cell of the structure with other periodic vectors, those that come first in a cell here."""
+        out = self.structure.cell.copy()
+        out[self.structure.pbc] = cell[: self.periodic]
+        return out
 
     def _coordinate_matrices(self, rotations: np.ndarray) -> np.ndarray:
         """Rotations [n, 3, 3] of coordinates along the cell, from the Cartesian ones: integers but for rods."""
-        matrices = np.linalg.inv(self.cell).T @ rotations @ self.cell.T
+        matrices = self._inverse.T @ rotations @ self.cell.T
         if self.is_rod:
             return np.where(np.abs(matrices - np.round(matrices)) < 1e-9, np.round(matrices), matrices)
         return np.round(matrices).astype(np.int64)
 
-    def symmetric_cell(self, rotations: np.ndarray) -> np.ndarray:
-        """Cell [3, 3] nearest to the given one that the rotations leave as it is, Å."""
-        return _symmetrized_cell(self.cell, self._coordinate_matrices(rotations))
-
-    def refitted(self, symmetry: Symmetry) -> tuple[float, np.ndarray, np.ndarray]:
-        """What a known group misses by in this structure.
-
-        Returns
-        -------
-        residual : float
-            Largest miss of an operation, Å, where translations may change.
-        displacements : array [N, 3]
-            To the positions that the group has exactly, Å in the given cell.
-        moves : array [m, 3]
-            By how much the translations of the cosets change, Å.
-        """
+    def refitted(self, symmetry: Symmetry) -> "Refit":
+        """A known group in this structure, where translations may change."""
         assert symmetry.supercell is not None
         rotations, known, permutations = symmetry.cosets
-        integer = self._coordinate_matrices(rotations)
-        metric_cell = _symmetrized_cell(self.cell, integer)
-        shifts = self._shifts(integer, rotations, known)
-        moves = symmetry.supercell.vectors @ np.linalg.inv(self.cell)
-        translations = (symmetry.supercell.permutations, moves, symmetry.supercell.counts)
-        supercell, fitted = self._fitted(integer, rotations, shifts, permutations, translations, metric_cell)
-        back = -supercell.deviations @ np.linalg.inv(metric_cell) @ self.cell
-        return _largest_miss(rotations, permutations, supercell), back, (fitted - shifts) @ self.cell
+        shifts = self._shifts(rotations, known)
+        moves = symmetry.supercell.vectors @ self._inverse
+        translations = _Translations(symmetry.supercell.permutations, moves, symmetry.supercell.counts)
+        found = self._fitted(self._coordinate_matrices(rotations), shifts, permutations, translations)
+        positions = self.fractional @ found.cell - found.supercell.deviations
+        return Refit(found.largest, positions, found.cell, (found.shifts - shifts) @ self.cell)
 
 
-def _generated(tree: "_Tree", pure: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]] | None:
-    """A few pure translations whose products are all of them: permutations [r, N], shifts [r, 3] and counts.
+class Refit(NamedTuple):
+    """A known group in a structure.
 
-    None if the shifts [k, 3], modulo 1, are no group, or do not act as one on the atoms.
+    Attributes
+    ----------
+    residual : float
+        Largest miss of an operation, Å.
+    positions : array [N, 3]
+        Averaged over the group, from the origin of the coordinates, in the nearest symmetric cell, Å.
+    cell : array [3, 3]
+        That cell, the periodic vectors first.
+    moves : array [m, 3]
+        By how much the translations of the cosets change, Å.
     """
-    count, size = len(pure), len(tree.fractional)
-    # each translation is of an order that divides their number
-    rows: Any = (np.round(pure * count).astype(np.int64) % count).tolist()
-    if np.abs(pure * count - np.round(pure * count)).max() > 0.25:
-        return None
-    wanted: set[tuple[int, ...]] = {tuple(row) for row in rows}
-    reached: dict[tuple[int, ...], tuple[int, ...]] = {(0, 0, 0): ()}  # translations and their powers of the steps
-    steps: list[np.ndarray] = []
-    moves: list[np.ndarray] = []
-    for row in sorted(wanted, key=lambda r: (sum(min(x, count - x) for x in r), r)):
-        if row in reached:
-            continue
-        shift = np.array(row) / count
-        matched = tree.match(np.eye(3, dtype=np.int64)[None], shift[None])
-        if matched is None:
-            return None
-        order = 1
-        image: tuple[int, ...] = row
-        while image not in reached and order <= count:
-            order, image = order + 1, tuple((a + b) % count for a, b in zip(image, row, strict=True))
-        if image not in reached:
-            return None
-        relation = reached[image]
-        if not np.array_equal(_composed([matched[0]], (order,), size), _composed(steps, relation, size)):
-            return None
-        powers = {}
-        for known, exponents in reached.items():
-            for power in range(order):
-                new = tuple((a + power * b) % count for a, b in zip(known, row, strict=True))
-                powers[new] = (*exponents, power)
-        reached = powers
-        steps.append(matched[0])
-        moves.append(shift)
-    if set(reached) != wanted or len(wanted) != count:
-        return None
-    counts = tuple(1 + max(powers) for powers in zip(*reached.values(), strict=True))
-    return np.array(steps, dtype=np.int64).reshape(-1, size), np.array(moves).reshape(-1, 3), counts
+
+    residual: float
+    positions: np.ndarray
+    cell: np.ndarray
+    moves: np.ndarray
+
+
+class _Translations(NamedTuple):
+    """Pure translations: permutations [r, N] and shifts [r, 3] of some, and the counts of their powers."""
+
+    permutations: np.ndarray
+    shifts: np.ndarray
+    counts: tuple[int, ...]
+
+
+class _Fit(NamedTuple):
+    """What a group misses by, the nearest symmetric cell, its rotations and shifts, and its largest miss."""
+
+    supercell: Supercell
+    cell: np.ndarray
+    rotations: np.ndarray
+    shifts: np.ndarray
+    largest: float
 
 
 def _reduced(cell: np.ndarray) -> np.ndarray:
     """The shortest vectors of a lattice [3, 3], the given ones where they are."""
-    return cell if is_minkowski_reduced(cell) else minkowski_reduce(cell)[0]
-
-
-def _lattice_basis(rows: np.ndarray) -> np.ndarray:
-    """Basis [3, 3], upper triangular, of the lattice that integer rows [n, 3] of rank 3 span."""
-    rows = rows.copy()
-    for column in range(3):
-        while np.count_nonzero(rows[column:, column]) > 1:
-            below = rows[column:]
-            least = int(np.where(below[:, column] != 0, np.abs(below[:, column]), np.iinfo(np.int64).max).argmin())
-            below[[0, least]] = below[[least, 0]]
-            below[1:] -= (below[1:, column] // below[0, column])[:, None] * below[0]
-        pivot = int(column + np.flatnonzero(rows[column:, column])[0])
-        rows[[column, pivot]] = rows[[pivot, column]]
-    return rows[:3]
+    return np.asarray(minkowski_reduce(cell)[0])
 
 
 def _composed(steps: list[np.ndarray], powers: tuple[int, ...], size: int) -> np.ndarray:
@@ -474,57 +500,23 @@ def _composed(steps: list[np.ndarray], powers: tuple[int, ...], size: int) -> np
     return out
 
 
-def _largest_miss(rotations: np.ndarray, permutations: np.ndarray, supercell: Supercell) -> float:
-    """Largest residual of all products of cosets and pure translations, Å, without listing them.
-
-    An atom may land on any of the translates of its image; those that lie far from where they should be are tried
-    first, until no other can miss by more.
-    """
-    deviations, stretch = supercell.deviations, supercell.stretch
-    round_off = 2 * stretch * np.sqrt((deviations**2).sum(1).max()) + supercell.strains[:, 1].max()
-    if round_off < 1e-9:
-        return float(max(round_off, supercell.strains[:, 0].max()))
-    by_orbit = np.argsort(supercell.first_images(), kind="stable").reshape(-1, supercell.size)
-    row = np.empty(len(deviations), dtype=np.int64)
-    row[by_orbit] = np.arange(len(by_orbit))[:, None]
-    if permutations.size * supercell.size <= FEW_PAIRS:
-        turned = deviations @ rotations.swapaxes(1, 2)
-        apart = np.linalg.norm(deviations[by_orbit[row[permutations]]] - turned[:, :, None], axis=-1).max((1, 2))
-        return float(np.maximum(stretch * apart + supercell.strains[:, 1], supercell.strains[:, 0]).max())
-    lengths = np.linalg.norm(deviations, axis=1)
-    longest = lengths[by_orbit].max(1)
-    worst = 0.0
-    for rotation, images, (lattice, border) in zip(rotations, permutations, supercell.strains, strict=True):
-        worst = max(worst, lattice)
-        bound = longest[row[images]] + lengths
-        order = np.argsort(-bound)
-        for block in np.array_split(order, max(1, len(order) // 32)):
-            if stretch * bound[block[0]] + border <= worst:
-                break
-            apart = deviations[by_orbit[row[images[block]]]] - (deviations[block] @ rotation.T)[:, None]
-            worst = max(worst, stretch * float(np.linalg.norm(apart, axis=-1).max()) + border)
-    return float(worst)
-
-
 def crystal_displacements(structure: Structure, symmetry: Symmetry) -> np.ndarray:
     """How each atom moves when fractional coordinates are averaged over the group, [N, 3] Å in the given cell."""
-    return Crystal(structure).refitted(symmetry)[1]
-
-
-def symmetrize_lattice(
-    structure: Structure, symmetry: Symmetry, positions: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positions [N, 3] and cell [3, 3] after straining positions and cell to the nearest symmetric lattice."""
     crystal = Crystal(structure)
-    symmetric = crystal.symmetric_cell(symmetry.cosets.rotations)
-    new_cell = structure.cell.copy()
-    new_cell[structure.pbc] = symmetric[: structure.pbc.sum()]
-    return (positions - crystal.origin) @ np.linalg.inv(crystal.cell) @ symmetric + crystal.origin, new_cell
+    found = crystal.refitted(symmetry)
+    return (found.positions @ np.linalg.inv(found.cell) - crystal.fractional) @ crystal.cell
+
+
+def averaged_crystal(structure: Structure, symmetry: Symmetry) -> tuple[np.ndarray, np.ndarray]:
+    """Positions [N, 3] averaged over the group, and the cell [3, 3], in the nearest symmetric lattice."""
+    crystal = Crystal(structure)
+    found = crystal.refitted(symmetry)
+    return found.positions + crystal.origin, crystal.with_vectors(found.cell)
 
 
 def symmetric_lattice(structure: Structure, symmetry: Symmetry) -> np.ndarray:
     """The periodic vectors [p, 3] of the nearest symmetric cell, Å."""
-    return symmetrize_lattice(structure, symmetry, structure.positions)[1][structure.pbc]
+    return averaged_crystal(structure, symmetry)[1][structure.pbc]
 
 
 def _first_of_each(matrices: np.ndarray) -> np.ndarray:
@@ -581,49 +573,15 @@ def _is_group(integer: np.ndarray, permutations: np.ndarray) -> bool:
     return True
 
 
-def _symmetrized_cell(cell: np.ndarray, integer: np.ndarray) -> np.ndarray:
-    """Cell [3, 3] nearest to the given one whose metric all the integer rotations leave as it is."""
-    metric = np.einsum("gki,kl,glj->ij", integer, cell @ cell.T, integer) / len(integer)
-    values, vectors = np.linalg.eigh(metric)
-    if values[0] <= 0:
-        raise ValueError(
-            f"the cell {cell.tolist()} is so skewed that round-off hides its symmetry: give shorter vectors"
-        )
-    root = (vectors * np.sqrt(values)) @ vectors.T
-    left, _, right = np.linalg.svd(root @ cell)
-    return root @ left @ right
+@cache
+def _standard_operations(number: int, hall_number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations [n, 3, 3] and shifts [n, 3] of a space group in the primitive cell of a setting."""
+    setting = moyopy.Setting.hall_number(hall_number)
+    found = moyopy.operations_from_number(number, setting=setting, primitive=True)
+    return np.array(found.rotations, dtype=np.int64), np.array(found.translations)
 
 
-class _Tree:
-    """Finds which atom lies at a position, modulo the lattice, in coordinates along the cell vectors, Å."""
-
-    def __init__(self, fractional: np.ndarray, kinds: np.ndarray, cell: np.ndarray) -> None:
-        self.fractional, self.kinds, self.cell = fractional, kinds, cell
-        self.lengths = np.linalg.norm(cell, axis=1)
-        self.tree = cKDTree(self._wrapped(fractional), boxsize=self.lengths)
-
-    def _wrapped(self, fractional: np.ndarray) -> np.ndarray:
-        wrapped = (fractional % 1.0) * self.lengths
-        return np.where(wrapped >= self.lengths, 0.0, wrapped)
-
-    def match(self, rotations: np.ndarray, shifts: np.ndarray) -> np.ndarray | None:
-        """Permutations [n, N] that the operations [n, 3, 3] and [n, 3] are of the atoms, or None if one is not."""
-        moved = self.fractional @ rotations.swapaxes(1, 2) + shifts[:, None]
-        found = self.tree.query(self._wrapped(moved))[1]
-        for g in np.flatnonzero(~self._are_permutations(found)):
-            misses = (
-                moved[g][:, None] - self.fractional
-            )  # in a skewed cell, nearest along its vectors may not be nearest
-            misses -= np.round(misses)
-            found[g] = np.linalg.norm(misses @ self.cell, axis=-1).argmin(1)
-        return found if self._are_permutations(found).all() else None
-
-    def _are_permutations(self, found: np.ndarray) -> np.ndarray:
-        hit = np.zeros(found.shape, dtype=bool)
-        np.put_along_axis(hit, found, True, axis=1)
-        return hit.all(1) & (self.kinds[found] == self.kinds).all(1)
-
-
+@cache
 def _symbol(number: int, is_slab: bool) -> str:
     """Short Hermann-Mauguin symbol, without blanks."""
     kind = moyopy.LayerGroupType(number) if is_slab else moyopy.SpaceGroupType(number)

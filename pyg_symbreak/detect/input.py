@@ -21,10 +21,10 @@ from pyg_symbreak.structures import (
     MIN_DISTANCE,
     StructureArrays,
     array_of,
+    check_cell,
     check_structure,
-    check_values,
-    neighbor_pairs,
     occupancy_kinds,
+    shortest_distance,
     structure_arrays,
 )
 
@@ -73,10 +73,7 @@ class Structure:
         return min(known, cutoff) if cutoff <= SEARCHED or known < SEARCHED else self._search(cutoff)
 
     def _search(self, cutoff: float) -> float:
-        atoms = Atoms(positions=self.positions, cell=self.cell, pbc=self.pbc)
-        source, target, shift = neighbor_pairs(atoms, cutoff)
-        apart = self.positions[target] - self.positions[source] + shift @ self.cell
-        return float(np.linalg.norm(apart, axis=1).min(initial=cutoff))
+        return shortest_distance(self.positions, self.cell, self.pbc, cutoff)
 
     def misses(self, rotations: np.ndarray, permutations: np.ndarray) -> np.ndarray:
         """Largest |D(g) v_i - v_g(i)| of the tensors v under each operation g, [order]; 0 without tensors."""
@@ -141,7 +138,7 @@ def read_structure(x: Data | Atoms, features: Features, symprec: float) -> Struc
         and ELEMENTS.issuperset(numbers.tolist())
     )
     if sound and pbc.any():
-        check_values(x if isinstance(x, Atoms) else found.atoms())
+        check_cell(cell, pbc)
         sound = structure.shortest_within(MIN_DISTANCE) >= MIN_DISTANCE
     if not sound:
         check_structure(found.atoms())

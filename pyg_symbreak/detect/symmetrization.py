@@ -7,13 +7,13 @@ import torch
 from ase import Atoms
 from torch_geometric.data import Data
 
-from pyg_symbreak.detect.crystal import crystal_displacements, symmetrize_lattice
+from pyg_symbreak.detect.crystal import averaged_crystal, crystal_displacements
 from pyg_symbreak.detect.input import Structure
 from pyg_symbreak.detect.molecule import molecule_displacements
 from pyg_symbreak.detect.symmetry import Symmetry
-from pyg_symbreak.structures import check_structure
+from pyg_symbreak.structures import StructureArrays, check_structure
 
-__all__ = ["displacements", "symmetrize"]
+__all__ = ["displacements", "symmetrize", "symmetrized_arrays"]
 
 
 def symmetrize(x: Data | Atoms, symmetry: Symmetry) -> Data | Atoms:
@@ -45,11 +45,8 @@ def symmetrize(x: Data | Atoms, symmetry: Symmetry) -> Data | Atoms:
     atoms = check_structure(x)
     if len(atoms) != symmetry.num_nodes:
         raise ValueError(f"the structure has {len(atoms)} nodes, but the symmetry is one of {symmetry.num_nodes}")
-    structure = Structure(atoms.positions, atoms.cell.array, atoms.pbc, atoms.numbers)
-    positions, cell = structure.positions + displacements(structure, symmetry), structure.cell
-    periodic = bool(atoms.pbc.any())
-    if periodic:
-        positions, cell = symmetrize_lattice(structure, symmetry, positions)
+    found = StructureArrays(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+    _, positions, cell, pbc = symmetrized_arrays(found, symmetry)
     if isinstance(x, Atoms):
         out = x.copy()
         out.set_cell(cell)
@@ -57,9 +54,18 @@ def symmetrize(x: Data | Atoms, symmetry: Symmetry) -> Data | Atoms:
         return out
     data = copy.copy(x)
     data.pos = torch.from_numpy(positions).to(x.pos)
-    if periodic:
+    if pbc.any():
         data.cell = torch.from_numpy(cell).to(x.cell).reshape(x.cell.shape)
     return data
+
+
+def symmetrized_arrays(found: StructureArrays, symmetry: Symmetry) -> StructureArrays:
+    """As :func:`symmetrize`, of the arrays of a structure that is known to have the symmetry."""
+    structure = Structure(found.positions, found.cell, found.pbc, found.numbers)
+    if found.pbc.any():
+        positions, cell = averaged_crystal(structure, symmetry)
+        return found._replace(positions=positions, cell=cell)
+    return found._replace(positions=found.positions + molecule_displacements(structure, symmetry))
 
 
 def displacements(structure: Structure, symmetry: Symmetry) -> np.ndarray:

@@ -14,7 +14,7 @@ with ``u`` the displacements [N, 3] in the parent's frame. :func:`apply_distorti
 
 from pyg_symbreak.files import read_structure
 
-from .checks import LONGEST, MIN_DISTANCE, check_structure, check_values, refuse_coincidence
+from .checks import LONGEST, MIN_DISTANCE, check_cell, check_structure, check_values, refuse_coincidence
 from .conversion import (
     StructureArrays,
     array_of,
@@ -38,7 +38,7 @@ from .matching import (
     polar,
     strain_to_irreps,
 )
-from .neighbors import neighbor_pairs
+from .neighbors import neighbor_pairs, shortest_distance
 from .rigid_motion import remove_rigid_motion
 from .sending import from_bytes, to_bytes
 from .tilts import GLAZER, Octahedra, Tilts, find_octahedra, parse_glazer
@@ -56,6 +56,7 @@ __all__ = [
     "apply_distortion",
     "array_of",
     "bare_atoms",
+    "check_cell",
     "check_structure",
     "check_values",
     "edge_index_of",
@@ -75,6 +76,7 @@ __all__ = [
     "refuse_coincidence",
     "remove_rigid_motion",
     "require_own_object",
+    "shortest_distance",
     "strain_to_irreps",
     "structure_arrays",
     "to_ase",

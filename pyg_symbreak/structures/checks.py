@@ -9,7 +9,7 @@ from torch_geometric.data import Data
 from .conversion import bare_atoms, require_numbers
 from .neighbors import neighbor_pairs
 
-__all__ = ["LONGEST", "MIN_DISTANCE", "check_structure", "check_values", "refuse_coincidence"]
+__all__ = ["LONGEST", "MIN_DISTANCE", "check_cell", "check_structure", "check_values", "refuse_coincidence"]
 
 MIN_DISTANCE = 0.01
 """Two atoms closer than this (Å) are an error: no structure has them, a badly rounded file does."""
@@ -58,7 +58,7 @@ def check_values(structure: Data | Atoms) -> Atoms:
     if is_wide and np.abs(atoms.positions - np.median(atoms.positions, axis=0)).max() > LONGEST:
         far = int(np.abs(atoms.positions).max(axis=1).argmax())
         raise ValueError(f"the position of atom {far} is {atoms.positions[far]} Å: are the positions in Å?")
-    _check_cell(atoms)
+    check_cell(atoms.cell.array, atoms.pbc)
     return atoms
 
 
@@ -79,12 +79,11 @@ def refuse_coincidence(
         )
 
 
-def _check_cell(atoms: Atoms) -> None:
-    """Raise ValueError if the cell is no lattice along the periodic directions."""
-    cell, pbc = atoms.cell.array, atoms.pbc
+def check_cell(cell: np.ndarray, pbc: np.ndarray) -> None:
+    """Raise ValueError if a cell [3, 3] is no lattice along the periodic directions [3]."""
     if not np.isfinite(cell).all():
         raise ValueError(f"the cell is not finite: {cell.tolist()}")
-    lengths = np.linalg.norm(cell, axis=1)
+    lengths = np.sqrt((cell**2).sum(1))
     if lengths.max() > LONGEST:
         raise ValueError(
             f"the cell has a vector of {lengths.max():.3g} Å: is it in Å? Of a molecule in a box set pbc and cell to 0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
@@ -26,16 +27,15 @@ def mark_of(pos: Tensor, cell: Tensor | None = None, pbc: Tensor | None = None) 
     pbc : Tensor [1, 3], optional
         Default: all directions of a structure with a cell.
     """
-    pos = pos.detach()
-    away = pos - pos[:1]
-    if cell is not None and (pbc is None or bool(pbc.any())):
-        vectors = cell.detach().reshape(3, 3).to(pos)
+    x = pos.numpy(force=True).astype(np.float64)
+    away = x - x[:1]
+    if cell is not None:
+        vectors = cell.numpy(force=True).astype(np.float64).reshape(3, 3)
         if pbc is not None:
-            vectors = vectors * pbc.reshape(3, 1)
-        part = away @ torch.linalg.pinv(vectors)
-        away = away + ((2 * torch.pi * part).sin() - part) @ vectors
-    weights = torch.arange(len(pos), dtype=pos.dtype, device=pos.device).sin()
-    return weights[None] @ away
+            vectors = vectors[pbc.numpy(force=True).reshape(3).astype(bool)]
+        part = away @ vectors.T @ np.linalg.inv(vectors @ vectors.T)
+        away = away + (np.sin(2 * np.pi * part) - part) @ vectors
+    return torch.from_numpy(np.sin(np.arange(len(x)))[None] @ away).to(pos)
 
 
 def require_own_object(data: Data) -> None:

@@ -7,7 +7,9 @@ from ase import Atoms
 from ase.geometry import minkowski_reduce
 from vesin import NeighborList as VesinNeighborList
 
-__all__ = ["neighbor_pairs"]
+from pyg_symbreak import _native
+
+__all__ = ["neighbor_pairs", "shortest_distance"]
 
 FEW = 64
 """Of up to so many atoms without images all distances are taken, which is quicker than a search."""
@@ -85,6 +87,19 @@ def neighbor_pairs(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray,
     shift = shift @ np.rint(short @ np.linalg.inv(given)).astype(np.int64)
     order = np.lexsort((shift[:, 2], shift[:, 1], shift[:, 0], j, i))
     return i[order], j[order], shift[order]
+
+
+def shortest_distance(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> float:
+    """Shortest distance between two atoms [N, 3] or an atom and its image, Å; the cutoff if all are longer.
+
+    Where many images are within reach they are searched, and refused, as by :func:`neighbor_pairs`.
+    """
+    found = _native.shortest_image(np.ascontiguousarray(positions), cell, int(pbc @ (1, 2, 4)), cutoff)
+    if found >= 0:
+        return found
+    source, target, shift = neighbor_pairs(Atoms(positions=positions, cell=cell, pbc=pbc), cutoff)
+    apart = positions[target] - positions[source] + shift @ cell
+    return float(np.linalg.norm(apart, axis=1).min(initial=cutoff))
 
 
 def _shortest(box: np.ndarray, pbc: np.ndarray, reach: float) -> np.ndarray:

@@ -212,13 +212,14 @@ def test_a_supercell_in_a_thin_cell():
     assert max(level.residual for level in approximate_symmetries(atoms)) < 1e-5
 
 
-def test_a_cell_whose_metric_is_lost_in_round_off():
+def test_a_cell_whose_metric_is_nearly_lost_in_round_off():
     """Magnesium to 1e-5 Å in a cell a million times as long as thick."""
     cell = [[754.35, -1301.0126435972863, 0], [-1.605, 2.7799415461480477, -1720.3032], [0, 0, 10.42608]]
     places = [[0, 0, 0], [0, 1.8532944, 2.60652], [0, 0, 5.21304], [0, 1.8532944, 7.81956]]
     places = np.array(places) - [2.405e-6, 2.7704e-5, 8.536e-6]
-    with pytest.raises(ValueError, match="so skewed that round-off hides its symmetry: give shorter vectors"):
-        approximate_symmetries(Atoms("Mg4", places, cell=cell, pbc=True))
+    for level in approximate_symmetries(Atoms("Mg4", places, cell=cell, pbc=True)):
+        assert level.residual < 1e-6
+        assert np.abs(level.rotations @ level.rotations.mT - torch.eye(3)).max() < 1e-9
 
 
 def true_misfit(atoms: Atoms, symmetry) -> float:

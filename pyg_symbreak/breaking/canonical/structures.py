@@ -10,21 +10,18 @@ is first averaged over its symmetry, so that this holds to round-off. Of molecul
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
-from ase import Atoms
 from ase.geometry import minkowski_reduce
 from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_symbreak import _native
-from pyg_symbreak.detect import Symmetry, feature, number_rows, symmetrize
-from pyg_symbreak.structures import to_ase
+from pyg_symbreak.detect import Symmetry, feature, number_rows, symmetrized_arrays
+from pyg_symbreak.structures import StructureArrays, structure_arrays
 
 __all__ = [
     "DIRECTION",
@@ -104,10 +101,8 @@ def canonical_setting(data: Data, symmetry: Symmetry, features: Sequence[str]) -
         )
     kinds = _kinds(data, features)
     if data.get("pbc") is not None and bool(data.pbc.any()):
-        exact = copy.copy(data)
-        exact.pos, exact.cell = data.pos.detach().cpu().double(), data.cell.detach().cpu().double()
-        atoms = to_ase(symmetrize(exact, symmetry))
-        rotation, positions, cell, ties, expected = _crystal_frame(atoms, kinds, symmetry)
+        exact = symmetrized_arrays(structure_arrays(data), symmetry)
+        rotation, positions, cell, ties, expected = _crystal_frame(exact, kinds, symmetry)
         ranks = np.empty(len(kinds), dtype=np.int64)
         ranks[np.lexsort([positions @ DIRECTION, kinds])] = np.arange(len(kinds))
     else:
@@ -167,10 +162,10 @@ def _highest(values: np.ndarray) -> tuple[np.ndarray, ...]:
     return np.nonzero(levels == levels.max())
 
 
-def _rarest(columns: list[np.ndarray]) -> np.ndarray:
-    """Positions of the rows that belong to the class with the fewest members, the first of such classes."""
-    _, of, sizes = np.unique(np.stack(columns, 1), axis=0, return_inverse=True, return_counts=True)
-    return np.flatnonzero(of.reshape(-1) == np.argmin(sizes))
+def _rarest(kinds: np.ndarray) -> np.ndarray:
+    """Positions of the kind that is the rarest, the first of such kinds."""
+    _, of, sizes = np.unique(kinds, return_inverse=True, return_counts=True)
+    return np.flatnonzero(of == np.argmin(sizes))
 
 
 def _ties(values: np.ndarray) -> np.ndarray:
@@ -182,21 +177,21 @@ def _ties(values: np.ndarray) -> np.ndarray:
 
 
 def _crystal_frame(
-    atoms: Atoms, kinds: np.ndarray, symmetry: Symmetry
+    atoms: StructureArrays, kinds: np.ndarray, symmetry: Symmetry
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int, int]:
     """A frame of least energy, positions and cell in it, the number of such frames and the number expected.
 
     A setting is a shortest basis of the lattice and an atom of the rarest kind at the origin, one of each orbit.
     """
     bases = _rod_bases(atoms, kinds) if atoms.pbc.sum() == 1 else _shortest_bases(atoms)
-    rarest = _rarest([kinds])
-    _, first = np.unique(symmetry.orbits.numpy()[rarest], return_index=True)
+    rarest = _rarest(kinds)
+    orbits = symmetry.orbits.numpy()
+    _, first = np.unique(orbits[rarest], return_index=True)
     origins = rarest[np.sort(first)]
-    inverses = np.linalg.inv(bases)
-    energies = np.stack([_cell_energies(atoms, kinds, inverses, o) for o in origins])
+    energies = _cell_energies(atoms, kinds, np.linalg.inv(bases), origins)
     ties = _ties(energies.ravel())
     origin, basis = origins[ties[0] // len(bases)], bases[ties[0] % len(bases)]
-    expected = int(symmetry.order) // int((symmetry.orbits == symmetry.orbits[origin]).sum())
+    expected = int(symmetry.order) // int((orbits == orbits[origin]).sum())
     upper, lower = np.linalg.qr(basis.T)
     rotation = upper * np.sign(np.diag(lower))
     fractional = (atoms.positions - atoms.positions[origin]) @ np.linalg.inv(basis)
@@ -205,27 +200,27 @@ def _crystal_frame(
     return rotation, fractional @ cell, cell, len(ties), expected
 
 
-def _periodic(atoms: Atoms) -> np.ndarray:
+def _periodic(atoms: StructureArrays) -> np.ndarray:
     """Which vectors of a basis are vectors of the lattice: those of a slab are the first two."""
     return np.arange(3) < atoms.pbc.sum()
 
 
-def _cell_energies(atoms: Atoms, kinds: np.ndarray, inverses: np.ndarray, origin: int) -> np.ndarray:
-    """Generic function of the fractional coordinates in each basis, with one atom at the origin."""
-    fractional = (atoms.positions - atoms.positions[origin]) @ inverses
+def _cell_energies(atoms: StructureArrays, kinds: np.ndarray, inverses: np.ndarray, origins: np.ndarray) -> np.ndarray:
+    """Generic function of the fractional coordinates in each basis, with each of some atoms at the origin, [o, n]."""
+    fractional = (atoms.positions - atoms.positions[origins][:, None, None]) @ inverses
     return periodic_function(fractional * PERIODS[int(atoms.pbc.sum())]) @ np.sqrt(2.0 + kinds)
 
 
-def _rod_bases(atoms: Atoms, kinds: np.ndarray) -> np.ndarray:
+def _rod_bases(atoms: StructureArrays, kinds: np.ndarray) -> np.ndarray:
     """Bases of the period of a rod, either way, a direction from the axis to an atom, and one across both, [n, 3, 3].
 
     The atoms are of the rarest class of those that are furthest from the axis.
     """
-    (period,) = atoms.cell.array[atoms.pbc]
+    (period,) = atoms.cell[atoms.pbc]
     centred = atoms.positions - atoms.positions.mean(0)
     across = centred - np.outer(centred @ period, period) / (period @ period)
     furthest = _highest(np.linalg.norm(across, axis=1))[0]
-    first = across[furthest[_rarest([kinds[furthest]])]]
+    first = across[furthest[_rarest(kinds[furthest])]]
     apart = np.linalg.norm(first[:, None] - first, axis=2) < SAME * np.abs(first).max()
     first = first[apart.argmax(1) == np.arange(len(first))]  # atoms above each other have one direction
     second = np.cross(period, first) / np.linalg.norm(period)
@@ -233,28 +228,17 @@ def _rod_bases(atoms: Atoms, kinds: np.ndarray) -> np.ndarray:
     return np.concatenate([bases * np.array([[s], [1], [t]]) for s in (1, -1) for t in (1, -1)])
 
 
-def _shortest_bases(atoms: Atoms) -> np.ndarray:
+def _shortest_bases(atoms: StructureArrays) -> np.ndarray:
     """All bases of the lattice with the least matrix of scalar products, float64 [n, 3, 3], vectors as rows.
 
     The lattice of a slab is completed by a normal, up or down, as long as its shortest vector.
     """
-    reduced = minkowski_reduce(atoms.cell.array, atoms.pbc)[0][atoms.pbc]
-    count = len(reduced)
-    lengths = np.sort(np.linalg.norm(reduced, axis=1))
-    tolerance = SAME * lengths[-1] ** 2
-    vectors = np.array([c for c in product(range(-2, 3), repeat=count) if any(c)]) @ reduced
-    norms = np.linalg.norm(vectors, axis=1)
-    shells = [vectors[np.abs(norms - length) < SAME * length] for length in lengths]
-    bases = np.array(list(product(*shells)))
-    gram = bases @ bases.swapaxes(1, 2)
-    volume = np.linalg.det(reduced @ reduced.T)
-    keep = np.flatnonzero(np.abs(np.linalg.det(gram) / volume - 1) < 0.5)
-    for a, b in zip(*np.triu_indices(count, 1), strict=True):
-        products = gram[keep, a, b]
-        keep = keep[products <= products.min() + tolerance]
-    bases = bases[keep]
-    if count == 3:
-        return bases
-    normal = np.cross(bases[:, 0], bases[:, 1])
-    normal *= lengths[0] / np.linalg.norm(normal, axis=1, keepdims=True)
-    return np.concatenate([np.concatenate([bases, sign * normal[:, None]], 1) for sign in (1, -1)])
+    reduced = np.asarray(minkowski_reduce(atoms.cell, atoms.pbc)[0])[atoms.pbc]
+    if len(reduced) == 3:
+        return np.frombuffer(_native.shortest_bases(np.ascontiguousarray(reduced), 3, SAME)).reshape(-1, 3, 3)
+    normal = np.cross(*reduced)
+    normal *= np.linalg.norm(reduced, axis=1).min() / np.linalg.norm(normal)
+    found = _native.shortest_bases(np.stack([*reduced, normal]), 2, SAME)
+    bases = np.frombuffer(found).reshape(-1, 3, 3).copy()
+    bases[:, 2] *= np.sign(np.linalg.det(bases))[:, None]  # the normal of each
+    return np.concatenate([bases * [[1], [1], [sign]] for sign in (1, -1)])
