@@ -106,7 +106,7 @@ def beside_moyo() -> list[str]:
         runs: dict[str, Callable[[], object]] = {"moyo": lambda c=cell: moyopy.MoyoDataset(c, symprec=1e-3)}
         runs |= {name: lambda t=transform, d=data: t(d) for name, transform in transforms.items()}
         times = dict.fromkeys(runs, float("inf"))
-        for _ in range(REPEATS + 1):  # in turns
+        for _ in range(8):  # in turns
             for name, run in runs.items():
                 times[name] = min(times[name], cpu(lambda run=run: [run() for _ in range(20)]) / 20)
         aim = 2 * times["moyo"] + 1
@@ -178,7 +178,7 @@ def main() -> None:
             f"# What the transforms cost\n\n`python benchmarks/transforms.py`, one thread, {date.today()}, "
             f"moyopy {moyopy.__version__}, torch {torch.__version__}. CPU time, on a machine shared with other work."
         )
-        moyo = "Crystals beside moyo alone (`MoyoDataset`, its operations not yet read), in turns, the best of four:"
+        moyo = "Crystals beside moyo alone (`MoyoDataset`, its operations not yet read), in turns, the best of eight:"
         output.write_text("\n".join([head, "", *lines, "", moyo, "", *crystals, ""]), encoding="utf-8")
 
 
