@@ -1,4 +1,7 @@
-"""Symmetry of crystals, slabs and rods: the operations of the first two come from moyo, everything else from here."""
+"""Symmetry of crystals, slabs and rods: the operations of the first two come from moyo, everything else from here.
+
+Operations are matched and fitted by compiled code, see ``csrc/crystal.h``.
+"""
 
 import gc
 import logging

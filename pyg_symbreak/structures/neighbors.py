@@ -1,4 +1,4 @@
-"""Which atoms are near one another, images included."""
+"""Which atoms are near one another, images included. The shortest distance is compiled, see ``csrc/crystal.h``."""
 
 from __future__ import annotations
 
