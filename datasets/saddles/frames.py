@@ -1015,17 +1015,127 @@ def _complexes() -> Iterator[Made]:
             )
 
 
+# ------------------------------------------------------------------ those of textbooks
+
+CLASSICAL = {
+    "planar AX3": "N-H P-H As-H Sb-H N-F N-Cl P-F P-Cl N-CH3 N-SiH3 B-H B-F B-Cl Al-H Al-Cl "
+    "O-H_+1 S-H_+1 C-H_-1 Si-H_-1 C-H_+1",
+    "planar AX3 of halogens": "Cl-F Br-F I-F",
+    "planar AX2Y": "N-H-CH3 N-CH3-H N-H-F N-H-Cl N-F-H",
+    "planar OAX2": "C-O-H C-O-NH2 C-O-CH3 S-O-F S-O-Cl",
+    "square AX4": "C-H C-F Si-H Si-F S-F Se-F Xe-F N-H_+1 B-H_-1",
+    "tetrahedral AX4": "C-H C-F C-Cl Si-H Si-F S-F Se-F N-H_+1 B-H_-1",
+    "trigonal bipyramid": "P-H-H P-F-F P-Cl-Cl As-F-F Cl-F-F Br-F-F I-F-F",
+    "square pyramid": "P-F-F P-H-H P-Cl-Cl As-F-F Cl-F-F Br-F-F I-F-F",
+    "octahedral AX6": "S-F Se-F Xe-F W-F P-F_-1",
+    "prismatic AX6": "S-F Se-F W-F P-F_-1",
+    "planar X2A-BY2": "NN-H-H PP-H-H CC-H-H BB-H-H SiSi-H-H NB-H-H",
+    "twisted X2A-BY2": "NN-H-H CC-H-H BB-H-H NB-H-H",
+    "planar XA-AX": "O_cis-H O_trans-H S_cis-H S_trans-H O_cis-F O_trans-F N_cis-H N_trans-H S_cis-CH3 S_trans-CH3",
+    "linear XA-AX": "C_cis-H Si_cis-H O_cis-H",
+    "eclipsed X3A-BY3": "CC-H-H SiSi-H-H CC-F-F CC-Cl-Cl CSi-H-H BN-H-H CN-H-H_+1",
+    "staggered X3A-BY3": "CC-H-H",
+    "ring of 3": "C3X6-H C3X3-H_+1",
+    "ring of 4": "C4X8-H C4X8-F C4X4-H Si4X8-H S4_+2",
+    "ring of 5": "C5X10-H Si5X10-H C5X5-H_-1 N(CX)4-H-H O(CX)4-H",
+    "ring of 6": "C6X12-H Si6X12-H C6X6-H Si6X6-H (B1N1)3-H-H S6 P6",
+    "ring of 7": "C7X7-H_+1",
+    "ring of 8": "C8X8-H C8X8-H_-2 S8 (SN)4",
+    "cumulene X2A=(C)n=AX2": "CCC_planar-H CCC_twisted-H CCCC_planar-H CCCC_twisted-H",
+    "linear X-chain-X": "NCN-H",
+    "bare chain": "OCCCO NCCN",
+    "bent X3A-E-AX3": "CCC_in-H-H CCC_out-H-H COC_in-H COC_out-H SiOSi_out-H",
+    "linear X3A-E-AX3": "SiOSi-H COC-H",
+    "diene": "CCCC_cis-H-H-H CCCC_trans-H-H-H OCCO_cis-H OCCO_trans-H",
+    "phenyl": "C6H5_up-NH2 C6H5_in_plane-OH C6H5_up-OH C6H5_in_plane-CH3",
+    "biaryl": "C6H5-C6H5-H",
+    "tetrahedron": "P C-H",
+    "cube": "C-H",
+    "double bridge": "BH-H AlCl-Cl",
+    "adamantane": "CC-H-H NC-H PO",
+    "ring of 10": "C10X10-H",
+    "ring of 6 puckered": "C6X12_boat-H C6X12_chair-H Si6X12_boat-H Si6X12_chair-H",
+    "metallocene": "Fe_staggered-H Fe_eclipsed-H Ru_staggered-H Ru_eclipsed-H Mg_staggered-H Mg_eclipsed-H",
+    "hydrogen bond": "malonaldehyde",
+    "shared proton": "O_0-H_+1 O_90-H_+1 N_0-H_+1 N_180-H_+1 O_0-H_-1",
+}
+"""Molecules that are taken whatever is drawn; a space within a name is written as an underscore."""
+
+
+def _textbook() -> Iterator[Made]:
+    """What no frame above makes."""
+    yield "ring of 10", "C10X10", 0, lambda: ring(["C"] * 10, ["1"] * 10, [0] * 10), [["H"]]
+    for label, heights in {"boat": (1, 0, 0, 1, 0, 0), "chair": (1, -1, 1, -1, 1, -1)}.items():
+        for e in ("C", "Si"):
+            yield "ring of 6 puckered", f"{e}6X12 {label}", 0, lambda e=e, h=heights: puckered(e, h), [["H"]]
+    for metal, charge in [("Fe", 0), ("Ru", 0), ("Mg", 0)]:
+        for twist in (0, 36):
+            label = f"{metal} {'staggered' if twist else 'eclipsed'}"
+            yield "metallocene", label, charge, lambda m=metal, t=twist: metallocene(m, t), [["H"]]
+    yield "hydrogen bond", "malonaldehyde", 0, malonaldehyde, []
+
+
+def puckered(element: str, heights: Sequence[float]) -> Frame:
+    """A saturated ring, its atoms so many quarters of a bond above the plane of a regular polygon."""
+    frame, count, length = Frame(), len(heights), bond(element, element)
+    radius = 0.95 * length / 2 / np.sin(np.pi / count)
+    for height, out in zip(heights, around(count), strict=True):
+        frame.atom(element, radius * out + 0.25 * length * height * Z)
+    sites = []
+    for k, place in enumerate(frame.places):
+        to = [unit(frame.places[(k + s) % count] - place) for s in (1, -1)]
+        out, across = -unit(to[0] + to[1]), unit(np.cross(*to))
+        sites += [(k, 0.57 * out + s * 0.82 * across, out) for s in (1, -1)]
+    frame.orbit(sites)
+    return frame
+
+
+def metallocene(metal: str, twist: float) -> Frame:
+    """Two planar rings of five carbons above and below a metal."""
+    frame, sites = Frame(), []
+    frame.atom(metal, np.zeros(3))
+    for side, phi in ((1, 0.0), (-1, twist)):
+        for out in around(5, 90 + phi):
+            atom = frame.atom("C", 1.22 * out + side * (1.98 if metal == "Mg" else 1.68) * Z)
+            sites.append((atom, out, Z))
+    frame.orbit(sites)
+    return frame
+
+
+def malonaldehyde() -> Frame:
+    """The hydrogen half-way between both oxygens, C2v."""
+    frame = Frame()
+    frame.atom("C", (0, 0, 0))
+    frame.atom("H", (0, 1.08, 0))
+    frame.atom("H", (0, -2.32, 0))
+    for s in (1, -1):
+        frame.atom("C", (s * 1.19, -0.72, 0))
+        frame.atom("H", (s * 2.15, -0.2, 0))
+        frame.atom("O", (s * 1.18, -2.0, 0))
+    return frame
+
+
+def classical() -> Iterator[tuple[str, str, int, Atoms]]:
+    """The molecules of textbooks: frame, name, charge and structure."""
+    wanted = {frame: {name.replace("_", " ") for name in names.split()} for frame, names in CLASSICAL.items()}
+    for frame, core, charge, build, options in itertools.chain(families(), _textbook()):
+        for choice in itertools.product(*options):
+            name = named(core, choice, charge)
+            if name in wanted.get(frame, ()):
+                yield frame, name, charge, build().molecule(choice)
+
+
 MOST, DRAWS = 36, 2
 """Molecules of a frame in a draw, unless it has fewer, and how many draws there are."""
 
 
 def molecules(draws: int = DRAWS) -> list[tuple[str, str, int, Atoms]]:
-    """Frame, name, charge and structure of all molecules, taken in turn from the frames, small ones before large ones.
+    """Frame, name, charge and structure of all molecules, those of textbooks first.
 
-    A draw takes ``MOST`` from each frame at random; what an earlier one has is not taken again. Those of an odd number
-    of electrons are left out.
+    The others are taken in turn from the frames, small ones before large ones. A draw takes ``MOST`` from each frame at
+    random; what an earlier one has is not taken again. Those of an odd number of electrons are left out.
     """
-    listed: dict[tuple[str, str], tuple[str, str, int, Atoms]] = {}
+    listed = {made[:2]: made for made in classical()}
     for seed in range(draws):
         for made in _draw(random.Random(seed)):
             listed.setdefault(made[:2], made)
@@ -1051,6 +1161,11 @@ def cost(atoms: Atoms) -> int:
     return sum(1 if number == 1 else 4 if number < 11 else 9 for number in atoms.numbers.tolist())
 
 
+def named(core: str, substituents: Sequence[str], charge: int) -> str:
+    """Name of a molecule within its frame."""
+    return "-".join([core, *substituents]) + (f" {charge:+d}" if charge else "")
+
+
 def _mixed(cores: list[list], rng: random.Random) -> Iterator[tuple[str, int, Atoms]]:
     """One of each core in turn, with few atoms rather than many."""
     rng.shuffle(cores)
@@ -1063,6 +1178,5 @@ def _mixed(cores: list[list], rng: random.Random) -> Iterator[tuple[str, int, At
                 accepted = SMALLEST <= len(atoms) <= LARGEST and electrons % 2 == 0
                 if not accepted or rng.random() > min(1, 11 / len(atoms)) ** 2:
                     continue
-                name = "-".join([core, *choice]) + (f" {charge:+d}" if charge else "")
-                yield name, charge, atoms
+                yield named(core, choice, charge), charge, atoms
                 break

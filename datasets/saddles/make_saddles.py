@@ -1,8 +1,9 @@
-"""Make saddles.xyz.gz, what :class:`pyg_symbreak.datasets.Saddles` reads: molecules at saddles, and what lies below.
+"""Make what :class:`pyg_symbreak.datasets.Saddles` reads: molecules at saddles, and what lies below.
 
 python make_saddles.py compute FOLDER --processes 2    a line in FOLDER/records.jsonl for each molecule
 python make_saddles.py verify FOLDER --processes 2     a line in FOLDER/curvatures.jsonl for each minimum
-python make_saddles.py write FOLDER                    saddles.xyz.gz, failures.csv and tables beside this file
+python make_saddles.py hessians FOLDER --processes 2   a line in FOLDER/hessians.jsonl for each symmetric structure
+python make_saddles.py write FOLDER                    the files of the data and tables beside this file
 
 Needs tblite (pip install "pyg_symbreak[xtb]"; 0.8.0 made the file). A run that was stopped goes on where it was.
 """
@@ -28,6 +29,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ase import Atoms
+from ase.calculators.calculator import CalculationFailed
 from ase.data import covalent_radii
 from ase.io import write
 from frames import molecules
@@ -37,9 +39,11 @@ from scipy.sparse.csgraph import connected_components
 from tblite.ase import TBLite
 
 from pyg_symbreak.breaking import largest_group
+from pyg_symbreak.datasets.saddles import HOLE, UNIT
 from pyg_symbreak.detect import Symmetry, detect_symmetry, symmetrize
 from pyg_symbreak.diagnosis import kept_symmetry
 from pyg_symbreak.distort import FLAT, relax, same_structure
+from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.structures import remove_rigid_motion
 
 SYMPREC = 1e-3
@@ -61,6 +65,8 @@ SAME = 2e-3
 """eV: molecules of the same shape whose energies differ by less are the same."""
 STEP, NEARLY_FLAT = 0.01, 0.1
 """Å, length of a displacement for the force constants; eV/Å², curvatures that are computed more precisely."""
+SMOOTH = 0.02
+"""Share of the largest force constant that the second step may change; more, and the energy is not smooth there."""
 BEGIN, END = "<!-- written by make_saddles.py -->", "<!-- end -->"
 METHOD = {"method": "GFN2-xTB", "accuracy": 0.1, "max_iterations": 120, "verbosity": 0}
 
@@ -182,8 +188,7 @@ def lowest_curvature(job: tuple[str, str, int, int, Atoms]) -> dict:
     frame, name, number, charge, atoms = job
     atoms.calc = TBLite(charge=charge, **METHOD)
     x = atoms.positions.copy()
-    rigid = np.concatenate([np.tile(np.eye(3), (len(x), 1))] + [np.cross(a, x).reshape(-1, 1) for a in np.eye(3)], 1)
-    inner = null_space(rigid.T, rcond=1e-4)
+    inner = null_space(rigid_motions(x).T, rcond=1e-4)
     zero = atoms.get_forces().ravel()
 
     def forces(step: float) -> np.ndarray:
@@ -202,6 +207,11 @@ def lowest_curvature(job: tuple[str, str, int, int, Atoms]) -> dict:
     if value < NEARLY_FLAT:
         value = lowest((forces(-STEP) - plus) / (2 * STEP))
     return {"frame": frame, "name": name, "number": number, "lowest": round(value, 5)}
+
+
+def rigid_motions(x: np.ndarray) -> np.ndarray:
+    """Translations and rotations of atoms at x, [3N, 6], some dependent for a line."""
+    return np.concatenate([np.tile(np.eye(3), (len(x), 1))] + [np.cross(a, x).reshape(-1, 1) for a in np.eye(3)], 1)
 
 
 def verify(folder: Path, processes: int) -> None:
@@ -226,7 +236,92 @@ def is_below(structure: dict, first: dict) -> bool:
     return structure["energy"] < first["energy"] - LOWER
 
 
+# ------------------------------------------------------------------ force constants of the symmetric structures
+
+
+def operations(symmetry: Symmetry) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations and permutations; of a line those of D4h or C4v, which all force constants of a line are fixed by."""
+    if symmetry.continuous is None:
+        return symmetry.rotations.numpy(), symmetry.permutations.numpy()
+    permutations = symmetry.permutations.numpy()  # as it is, and the other way round
+    whole = symmetry.group
+    rotations = PointGroup("D4h" if len(permutations) > 1 else "C4v").rotated(whole.frame).matrices
+    flips = np.einsum("i,gij,j->g", whole.axis, rotations, whole.axis) < 0
+    return rotations, permutations[np.where(flips, len(permutations) - 1, 0)]
+
+
+def force_constants(atoms: Atoms, rotations: np.ndarray, permutations: np.ndarray, step: float) -> np.ndarray:
+    """Second derivatives of the energy, [3N, 3N], eV/Å², averaged over a group of operations.
+
+    By central differences of the forces, of displacements of one atom of each orbit.
+    """
+    count, x = len(atoms), atoms.positions.copy()
+    blocks, times = np.zeros((count, 3, count, 3)), np.zeros(count)
+
+    def forces(atom: int, shift: np.ndarray) -> np.ndarray:
+        atoms.positions = x
+        atoms.positions[atom] += shift
+        return atoms.get_forces()
+
+    for a in sorted({int(orbit.min()) for orbit in permutations.T}):
+        block = np.array([forces(a, -step * axis) - forces(a, step * axis) for axis in np.eye(3)]) / (2 * step)
+        for rotation, permutation in zip(rotations, permutations, strict=True):
+            image = np.empty_like(block)
+            image[:, permutation] = np.einsum("ij,jbk,lk->ibl", rotation, block, rotation)
+            blocks[permutation[a]] += image
+            times[permutation[a]] += 1
+    atoms.positions = x
+    matrix = (blocks / times[:, None, None, None]).reshape(3 * count, 3 * count)
+    return (matrix + matrix.T) / 2
+
+
+def hessian(job: tuple[str, str, int, Atoms]) -> dict:
+    """Force constants of a symmetric structure, from two steps, so that the error is of the fourth order in them.
+
+    With ``change``, the largest eigenvalue of what the second step changes, and ``rigid``, the largest force that a
+    rigid motion of length 1 causes.
+    """
+    frame, name, charge, atoms = job
+    atoms.calc = TBLite(charge=charge, **METHOD)
+    of_group = operations(detect_symmetry(atoms, SYMPREC))
+    try:
+        near, far = (force_constants(atoms, *of_group, step) for step in (STEP / 2, STEP))
+    except CalculationFailed as error:
+        return {"frame": frame, "name": name, "failure": str(error)[:100]}
+    matrix = (4 * near - far) / 3
+    rigid = null_space(null_space(rigid_motions(atoms.positions).T, rcond=1e-4).T)
+    return {
+        "frame": frame,
+        "name": name,
+        "numbers": atoms.numbers.tolist(),
+        "positions": atoms.positions.round(8).tolist(),
+        "change": float(np.linalg.norm(matrix - near, 2)),
+        "rigid": float(np.linalg.norm(matrix @ rigid, axis=0).max()),
+        "hessian": matrix.round(4).tolist(),
+    }
+
+
+def hessians(folder: Path, processes: int) -> None:
+    """Compute the force constants that the folder lacks, into FOLDER/hessians.jsonl."""
+    path = folder / "hessians.jsonl"
+    known = {(r["frame"], r["name"]) for r in read(path)}
+    records = {(r["frame"], r["name"]): r for r in read(folder / "records.jsonl") if "failure" not in r}
+    jobs = [(*key, r["charge"], symmetric(r)[0]) for key, r in records.items() if key not in known]
+    with path.open("a") as file, Pool(processes, maxtasksperchild=300) as pool:
+        for row in track(pool.imap_unordered(hessian, jobs), "force constants", total=len(jobs)):
+            file.write(json.dumps(row, separators=(",", ":")) + "\n")
+            file.flush()
+
+
 # ------------------------------------------------------------------ the file
+
+
+def symmetric(record: dict) -> tuple[Atoms, Symmetry]:
+    """The symmetric structure of a record, about the origin, and its symmetry."""
+    atoms = Atoms(record["numbers"], record["found"][0]["positions"])
+    atoms.positions -= atoms.positions.mean(0)
+    symmetry = detect_symmetry(atoms, SYMPREC)
+    return symmetrize(atoms, symmetry), symmetry
 
 
 def kept(symmetry: Symmetry, displacements: np.ndarray) -> tuple[str, float, np.ndarray]:
@@ -258,12 +353,9 @@ def frames_of(record: dict, lowest: dict[tuple[str, str, int], float]) -> list[A
     key = (record["frame"], record["name"])
     if first["kind"] not in ("saddle", "minimum") or (first["kind"] == "minimum" and lowest[(*key, 0)] < FLAT):
         raise ValueError("the symmetric structure is flat: neither a saddle nor a minimum")
-    atoms = Atoms(record["numbers"], first["positions"])
-    atoms.positions -= atoms.positions.mean(0)
+    atoms, symmetry = symmetric(record)
     if pieces(atoms) > 1:
         raise ValueError("the symmetric structure falls apart")
-    symmetry = detect_symmetry(atoms, SYMPREC)
-    atoms = symmetrize(atoms, symmetry)
     group = symmetry.group.schoenflies
     ends = [(d["found"], d["end"]) for d in record["descents"] if d["end"] is not None]
     minima, undecided = [], sum(d["found"] is None for d in record["descents"])
@@ -343,10 +435,38 @@ def write_file(folder: Path) -> None:
     readme = Path(__file__).with_name("README.md")
     before, rest = readme.read_text().split(BEGIN)
     readme.write_text(f"{before}{BEGIN}\n\n{statistics(kept_frames)}\n\n{END}{rest.split(END)[1]}")
-    print(
-        len(kept_frames), "molecules,", hashlib.sha256(target.read_bytes()).hexdigest(), target.stat().st_size, "bytes"
-    )
+    stored = Path(__file__).with_name("saddles_hessians.npz")
+    np.savez_compressed(stored, triangles=triangles(folder, kept_frames))
+    print(len(kept_frames), "molecules")
+    for path in (target, stored):
+        print(hashlib.sha256(path.read_bytes()).hexdigest(), path.name, path.stat().st_size, "bytes")
     print(Counter(re.sub(r"the same as.*", "a duplicate", reason)[:60] for *_, reason in failures).most_common())
+
+
+def triangles(folder: Path, molecules_kept: list[list[Atoms]]) -> np.ndarray:
+    """Upper triangles of the force constants of all symmetric structures, one after the other, in ``UNIT``.
+
+    ``HOLE`` is written where there are none: the calculation did not converge, or the energy is not smooth.
+
+    Raises
+    ------
+    ValueError
+        The force constants in the folder are those of another structure.
+    """
+    rows = {f"{r['frame']}: {r['name']}": r for r in read(folder / "hessians.jsonl")}
+    out, holes = [], []
+    for first, *_ in molecules_kept:
+        row, upper = rows[first.info["name"]], np.triu_indices(3 * len(first))
+        matrix = np.array(row.get("hessian", []))
+        if "failure" in row or row["change"] > SMOOTH * np.linalg.norm(matrix, 2):
+            out.append(np.full(len(upper[0]), HOLE, np.int32))
+            holes.append(first.info["name"])
+            continue
+        if np.abs(np.array(row["positions"]) - first.positions).max() > 1e-5:
+            raise ValueError(f"{first.info['name']}: hessians.jsonl has another structure; delete its line")
+        out.append(np.rint(matrix[upper] / UNIT).astype(np.int32))
+    print("no force constants:", holes)
+    return np.concatenate(out)
 
 
 def statistics(molecules_kept: list[list[Atoms]]) -> str:
@@ -377,7 +497,7 @@ def _counts(found: list[list[Atoms]]) -> str:
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["compute", "verify", "write"])
+    parser.add_argument("what", choices=["compute", "verify", "hessians", "write"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--first", type=int, help="so many molecules")
@@ -387,5 +507,7 @@ if __name__ == "__main__":
         run(arguments.folder, arguments.processes, arguments.first, arguments.seconds)
     elif arguments.what == "verify":
         verify(arguments.folder, arguments.processes)
+    elif arguments.what == "hessians":
+        hessians(arguments.folder, arguments.processes)
     else:
         write_file(arguments.folder)

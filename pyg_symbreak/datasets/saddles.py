@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from ase import Atoms
 from ase.io import iread
@@ -18,7 +19,10 @@ from pyg_symbreak.structures import from_ase
 
 __all__ = ["Saddles"]
 
-SHA256 = "ea9374a76801a836c02615046ad671df5ccd6849f921e97632afe4384a7c3888"
+SHA256 = "13eb127dbab23fae39bee36f32a62e6e7778f36e1b271560553085d7d5d873e4"
+HESSIANS_SHA256 = "53f9987c11be16ec930e5b89add45135c74ef6a6cd837a252eed1283da4206ae"
+UNIT, HOLE = 1e-4, -(2**31)
+"""eV/Å², in which force constants are stored as integers, and what stands where there are none."""
 
 
 class Saddles(ShippedDataset):
@@ -53,6 +57,9 @@ class Saddles(ShippedDataset):
     ``irreps``              list       the n irreps of :math:`S` that displacements belong to and that break it
     ``curvature``           [n]        eV/Å², the lowest curvature of the energy in each
     ``unstable``            [n]        whether it is below zero by more than its uncertainty
+    ``hessian``             [N², 3, 3] eV/Å², second derivatives of the energy of the symmetric molecule: those by the
+                                       places of atoms i and j in row i·N + j (``1ox1o``); :meth:`hessian_of` has them
+                                       as [3N, 3N]; not a number where the energy is not smooth
     ``charge``              [1]        elementary charges; no electron is unpaired
     ``frame``               str        what the molecule was assembled from: ``"planar AX3"``, ``"ring of 6"``
     ``name``                str        frame, atoms and substituents
@@ -87,17 +94,29 @@ class Saddles(ShippedDataset):
 
     @property
     def raw_file_names(self) -> list[str]:
-        """The file of all structures."""
-        return ["saddles.xyz.gz"]
+        """The file of all structures, and that of the force constants."""
+        return ["saddles.xyz.gz", "saddles_hessians.npz"]
 
     def graphs(self) -> list[Data]:
         """Each molecule with its minima."""
-        return [_graph(*frames) for frames in _molecules(Path(self.raw_paths[0]))]
+        structures, constants = (Path(path) for path in self.raw_paths)
+        triangles, start, graphs = _triangles(constants), 0, []
+        for saddle, minima in _molecules(structures):
+            stop = start + 3 * len(saddle) * (3 * len(saddle) + 1) // 2
+            graphs.append(_graph(saddle, minima, triangles[start:stop]))
+            start = stop
+        return graphs
 
     @staticmethod
     def minima_of(data: Data) -> Tensor:
         """Displacements [M, N, 3], Å, from one molecule to each of its inequivalent minima, the lowest first."""
         return data.minima.view(-1, data.num_nodes, 3)
+
+    @staticmethod
+    def hessian_of(data: Data) -> Tensor:
+        """Second derivatives [3N, 3N], eV/Å², of the energy of a symmetric molecule by the coordinates of its atoms."""
+        count = data.num_nodes
+        return data.hessian.view(count, count, 3, 3).transpose(1, 2).reshape(3 * count, 3 * count)
 
 
 def _molecules(path: Path) -> Iterator[tuple[Atoms, list[Atoms]]]:
@@ -116,8 +135,16 @@ def _molecules(path: Path) -> Iterator[tuple[Atoms, list[Atoms]]]:
         yield saddle, minima
 
 
-def _graph(saddle: Atoms, minima: list[Atoms]) -> Data:
-    info = saddle.info
+def _triangles(path: Path) -> np.ndarray:
+    """Upper triangles of all matrices of force constants, one after the other, eV/Å²."""
+    require_unchanged(path, HESSIANS_SHA256)
+    with np.load(path) as file:
+        stored = file["triangles"]
+    return np.where(stored == HOLE, np.nan, UNIT * stored)
+
+
+def _graph(saddle: Atoms, minima: list[Atoms], triangle: np.ndarray) -> Data:
+    info, count = saddle.info, len(saddle)
     data = from_ase(Atoms(saddle.numbers, saddle.positions))
     irreps = [word.split() for word in info["curvatures"].split("; ")] if info["curvatures"] else []
     data.irreps, data.curvature = [name for name, _ in irreps], data.pos.new_tensor([float(c) for _, c in irreps])
@@ -133,6 +160,10 @@ def _graph(saddle: Atoms, minima: list[Atoms]) -> Data:
     data.minima_kept = [m.info.get("kept", info["group"]) for m in below]
     data.minima_point_group = [m.info.get("point_group", info["group"]) for m in below]
     data.rearranged = torch.tensor([any(m.info["rearranged"] for m in minima)])
+    hessian = np.zeros((3 * count, 3 * count))
+    hessian[np.triu_indices(3 * count)] = triangle
+    hessian += np.triu(hessian, 1).T
+    data.hessian = data.pos.new_tensor(hessian.reshape(count, 3, count, 3).swapaxes(1, 2).reshape(-1, 3, 3))
     data.y, data.energy = data.minima[: len(saddle)], data.minima_energy[:1]
     data.kept, data.count = data.minima_kept[0], data.minima_count[:1]
     return data

@@ -14,13 +14,15 @@ from torch_geometric.loader import DataLoader
 from pyg_symbreak.datasets import Saddles, saddles
 from pyg_symbreak.detect import detect_symmetry
 from pyg_symbreak.diagnosis import vector_residual
+from pyg_symbreak.distort.displacements import Displacements
 from pyg_symbreak.groups import PointGroup
 from pyg_symbreak.structures import to_ase
 from pyg_symbreak.testing import score_minima
 
 pytestmark = pytest.mark.usefixtures("double")
 
-FILE = files("pyg_symbreak.datasets.files") / "saddles" / "saddles.xyz.gz"
+FOLDER = files("pyg_symbreak.datasets.files") / "saddles"
+FILES = {"saddles.xyz.gz": saddles.SHA256, "saddles_hessians.npz": saddles.HESSIANS_SHA256}
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +79,11 @@ def isometries(kinds, *sets, tolerance=1e-3):
     return np.array(found)
 
 
-def test_file_is_the_one_listed():
-    digest = hashlib.sha256(FILE.read_bytes()).hexdigest()
-    assert digest == saddles.SHA256
-    assert f"{digest}  saddles/saddles.xyz.gz" in (FILE.parent.parent / "README.md").read_text()
+@pytest.mark.parametrize("name", FILES)
+def test_file_is_the_one_listed(name):
+    digest = hashlib.sha256((FOLDER / name).read_bytes()).hexdigest()
+    assert digest == FILES[name]
+    assert f"{digest}  saddles/{name}" in (FOLDER.parent / "README.md").read_text()
 
 
 def test_size(dataset):
@@ -90,13 +93,13 @@ def test_size(dataset):
     assert len({data.group for data in dataset}) >= 12
     assert all(4 <= data.num_nodes <= 30 for data in dataset)
     assert sum(not data.unstable.any() for data in dataset) >= len(dataset) / 5
-    assert FILE.stat().st_size < 8_000_000
+    assert sum((FOLDER / name).stat().st_size for name in FILES) < 8_000_000
 
 
 def test_table_of_the_data_sheet(dataset):
     controls = sum(not data.unstable.any() for data in dataset)
     several = sum(len(data.minima_energy) > 1 for data in dataset)
-    sheet = (FILE.parent / "README.md").read_text()
+    sheet = (FOLDER / "README.md").read_text()
     assert f"| all | {len(dataset)} | {controls} | {several} |" in sheet
     for group, count in Counter(data.group for data in dataset).items():
         assert f"| {group} | {count} |" in sheet
@@ -214,12 +217,149 @@ def test_formulas_and_the_umbrella_of_arsine(dataset):
     assert arsine.y[arsine.z == 33].norm() > 0.1
 
 
+# Structures known from textbooks: S, K and number of images of the lowest minimum, its own point group.
+PYRAMID, PUCKER = ("D3h", "C3v", 2, "C3v"), ("D4h", "D2d", 2, "D2d")
+TEXTBOOK = {
+    **{f"planar AX3: {x}": PYRAMID for x in ["N-H", "P-H", "As-H", "Sb-H", "N-F", "N-Cl", "P-F", "P-Cl"]},
+    **{f"planar AX3: {x}": PYRAMID for x in ("O-H +1", "S-H +1", "C-H -1")},
+    **{f"planar AX3: {x}": ("D3h", "D3h", 1, "D3h") for x in ("B-H", "B-F", "B-Cl", "Al-Cl", "C-H +1")},
+    **{f"planar AX3 of halogens: {x}": ("D3h", "C2v", 3, "C2v") for x in ("Br-F", "I-F")},
+    **{f"square AX4: {x}": ("D4h", "D2d", 2, "Td") for x in ("C-H", "C-F", "Si-F")},
+    **{f"tetrahedral AX4: {x}": ("Td", "Td", 1, "Td") for x in ("C-H", "C-Cl", "Si-F", "N-H +1")},
+    "tetrahedral AX4: S-F": ("Td", "C2v", 6, "C2v"),
+    "square AX4: Xe-F": ("D4h", "D4h", 1, "D4h"),
+    **{f"trigonal bipyramid: {x}": ("D3h", "D3h", 1, "D3h") for x in ("P-F-F", "P-H-H", "P-Cl-Cl", "As-F-F")},
+    **{f"square pyramid: {x}": ("C4v", "C2v", 2, "D3h") for x in ("P-F-F", "P-H-H", "P-Cl-Cl", "As-F-F")},
+    **{f"square pyramid: {x}": ("C4v", "C4v", 1, "C4v") for x in ("Cl-F-F", "Br-F-F", "I-F-F")},
+    "trigonal bipyramid: I-F-F": ("D3h", "C2v", 3, "C4v"),
+    **{f"prismatic AX6: {x}": ("D3h", "D3", 2, "Oh") for x in ("S-F", "P-F -1")},
+    "planar X2A-BY2: CC-H-H": ("D2h", "D2h", 1, "D2h"),
+    "planar X2A-BY2: SiSi-H-H": ("D2h", "C2h", 2, "C2h"),
+    "planar X2A-BY2: BB-H-H": ("D2h", "D2", 2, "D2d"),
+    "twisted X2A-BY2: BB-H-H": ("D2d", "D2d", 1, "D2d"),
+    "twisted X2A-BY2: CC-H-H": ("D2d", "D2", 2, "D2h"),
+    **{f"planar XA-AX: {x} cis-{y}": ("C2v", "C2", 2, "C2") for x, y in ("SH", "OF")},
+    **{f"planar XA-AX: {x} trans-{y}": ("C2h", "C2", 2, "C2") for x, y in ("SH", "OF")},
+    "planar XA-AX: N trans-H": ("C2h", "C2h", 1, "C2h"),
+    "linear XA-AX: C cis-H": ("Dinfh", "Dinfh", 1, "Dinfh"),
+    **{f"eclipsed X3A-BY3: CC-{x}": ("D3h", "D3", 2, "D3d") for x in ("H-H", "F-F", "Cl-Cl")},
+    **{f"eclipsed X3A-BY3: {x}": ("C3v", "C3", 2, "C3v") for x in ("BN-H-H", "CN-H-H +1", "CSi-H-H")},
+    "ring of 3: C3X6-H": ("D3h", "D3h", 1, "D3h"),
+    "ring of 4: C4X8-H": PUCKER,
+    "ring of 4: C4X4-H": ("D4h", "D2h", 2, "D2h"),
+    "ring of 6: C6X12-H": ("D6h", "D3d", 2, "D3d"),
+    "ring of 6: S6": ("D6h", "D3d", 2, "D3d"),
+    "ring of 6: C6X6-H": ("D6h", "D6h", 1, "D6h"),
+    "ring of 8: C8X8-H": ("D8h", "D2d", 4, "D2d"),
+    "ring of 8: C8X8-H -2": ("D8h", "D8h", 1, "D8h"),
+    "ring of 6 puckered: C6X12 boat-H": ("C2v", "C2", 2, "D2"),
+    "ring of 6 puckered: C6X12 chair-H": ("D3d", "D3d", 1, "D3d"),
+    "cumulene X2A=(C)n=AX2: CCC planar-H": ("D2h", "D2", 2, "D2d"),
+    "cumulene X2A=(C)n=AX2: CCC twisted-H": ("D2d", "D2d", 1, "D2d"),
+    "cumulene X2A=(C)n=AX2: CCCC twisted-H": ("D2d", "D2", 2, "D2h"),
+    "biaryl: C6H5-C6H5-H": ("D2h", "D2", 2, "D2"),
+    "hydrogen bond: malonaldehyde": ("C2v", "Cs", 2, "Cs"),
+    "tetrahedron: P": ("Td", "Td", 1, "Td"),
+    "cube: C-H": ("Oh", "Oh", 1, "Oh"),
+    "adamantane: CC-H-H": ("Td", "Td", 1, "Td"),
+    "double bridge: BH-H": ("D2h", "D2h", 1, "D2h"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTBOOK)
+def test_structures_of_textbooks(dataset, name):
+    (data,) = (data for data in dataset if data.name == name)
+    assert (data.group, data.kept, int(data.count), data.minima_point_group[0]) == TEXTBOOK[name]
+
+
+def test_barriers_known_from_experiment(dataset):
+    """Of inversion, internal rotation and twist, to a third; and cyclohexane has a second minimum, the twist-boat."""
+    known = {
+        "planar AX3: N-H": 0.25,
+        "eclipsed X3A-BY3: CC-H-H": 0.125,
+        "eclipsed X3A-BY3: BN-H-H": 0.09,
+        "planar XA-AX: S cis-H": 0.30,
+    }
+    barriers = {data.name: -float(data.energy) for data in dataset if data.name in known}
+    assert barriers == pytest.approx(known, rel=1 / 3)
+    (ring,) = (data for data in dataset if data.name == "ring of 6: C6X12-H")
+    assert ring.minima_point_group == ["D3d", "D2"]
+    assert float(ring.minima_energy.diff()) == pytest.approx(0.24, rel=1 / 3)
+
+
+def rigid_motions(x):
+    """Orthonormal translations and rotations [3N, 6], of a line [3N, 5]."""
+    shifts = np.tile(np.eye(3), (len(x), 1))
+    turns = np.stack([np.cross(axis, x - x.mean(0)).ravel() for axis in np.eye(3)], axis=1)
+    left, size, _ = np.linalg.svd(np.concatenate([shifts, turns], axis=1), full_matrices=False)
+    return left[:, size > 1e-3]
+
+
+def smooth(dataset):
+    """Molecules with force constants, and these [3N, 3N]."""
+    found = ((data, Saddles.hessian_of(data).numpy()) for data in dataset)
+    return [(data, matrix) for data, matrix in found if np.isfinite(matrix).all()]
+
+
+def test_force_constants_of_nearly_all(dataset):
+    assert len(smooth(dataset)) > 0.98 * len(dataset)
+    for data, matrix in smooth(dataset):
+        assert np.array_equal(matrix, matrix.T)
+        assert np.linalg.norm(matrix @ rigid_motions(data.pos.numpy()), axis=0).max() < 0.05, data.name
+
+
+def test_force_constants_are_as_symmetric_as_the_molecule(dataset):
+    for data in some(dataset, 40, seed=4):
+        symmetry, matrix = detect_symmetry(data), Saddles.hessian_of(data)
+        for rotation, permutation in zip(symmetry.rotations, symmetry.permutations, strict=True):
+            turned = torch.zeros_like(matrix).view(data.num_nodes, 3, data.num_nodes, 3)
+            blocks = torch.einsum("ij,ajbk,lk->aibl", rotation, matrix.view_as(turned), rotation)
+            turned[permutation[:, None], :, permutation] = blocks.transpose(1, 2)
+            torch.testing.assert_close(turned.reshape_as(matrix), matrix, rtol=0, atol=5e-4, equal_nan=True)
+
+
+def test_lowest_force_constant_is_the_lowest_curvature(dataset):
+    """Differences of forces atom by atom against those along irreps; a few are steep, and not yet quadratic."""
+    near = []
+    for data, matrix in smooth(dataset):
+        rigid = rigid_motions(data.pos.numpy())
+        values = np.linalg.eigvalsh(matrix + 1e4 * rigid @ rigid.T)
+        assert (values[0] < -5e-3) == bool(data.unstable.any()), data.name
+        if data.unstable.any():
+            near.append(abs(values[0] - float(data.curvature.min())) < 0.02 + 0.05 * abs(values[0]))
+    assert np.mean(near) > 0.97
+
+
+def test_force_constants_of_each_irrep_are_its_curvatures(dataset):
+    near = []
+    finite = {data.name for data, _ in smooth(dataset)}
+    for data in some(dataset, 40, seed=5):
+        if data.name not in finite:
+            continue
+        space, matrix = Displacements(to_ase(data), "auto"), Saddles.hessian_of(data).numpy()
+        assert [irrep.name for irrep in space.irreps] == data.irreps
+        for irrep, curvature in zip(space.irreps, data.curvature.tolist(), strict=True):
+            basis = irrep.basis.reshape(-1, len(matrix))
+            lowest = np.linalg.eigvalsh(basis @ matrix @ basis.T)[0]
+            near.append(abs(lowest - curvature) < 0.02 + 0.02 * abs(curvature))
+    assert np.mean(near) > 0.97
+
+
+def test_blocks_of_pairs_of_atoms(dataset):
+    data = dataset[3]
+    i, j, count = 1, 2, data.num_nodes
+    block = Saddles.hessian_of(data)[3 * i : 3 * i + 3, 3 * j : 3 * j + 3]
+    assert torch.equal(data.hessian[i * count + j], block)
+
+
 def test_batch(dataset):
     batch = next(iter(DataLoader(dataset, batch_size=8)))
     assert batch.y.shape == batch.pos.shape
     assert batch.energy.shape == batch.charge.shape == batch.complete.shape == batch.count.shape == (8,)
     assert len(batch.minima_energy) == sum(len(data.minima_energy) for data in dataset[:8])
     assert torch.equal(batch[3].minima, dataset[3].minima)
+    assert batch.hessian.shape == (sum(data.num_nodes**2 for data in dataset[:8]), 3, 3)
+    torch.testing.assert_close(Saddles.hessian_of(batch[3]), Saddles.hessian_of(dataset[3]), equal_nan=True)
 
 
 def test_on_disk(tmp_path, dataset):
@@ -230,7 +370,7 @@ def test_on_disk(tmp_path, dataset):
 
 
 def test_molecules_are_assembled_with_symmetry(monkeypatch):
-    monkeypatch.syspath_prepend(str(FILE.parent))
+    monkeypatch.syspath_prepend(str(FOLDER))
     frames = importlib.import_module("frames")
     listed = frames.molecules(draws=1)
     assert len({made[:2] for made in listed}) == len(listed) > 1500
