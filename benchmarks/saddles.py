@@ -73,7 +73,7 @@ class MinimaNetwork(torch.nn.Module):
         """Displacements [ΣN, 3] in Å after each round, of mean zero over each molecule; an object [N, D] for each."""
         pairs = [(1 - torch.eye(len(m.data.z))).nonzero().T for m in molecules]
         data = joined([m.data.x for m in molecules], pairs, [m.data.pos for m in molecules], CONFIG.cutoff)
-        still, given = data.pos, torch.cat(list(objects))
+        data.z, still, given = torch.cat([m.data.z for m in molecules]), data.pos, torch.cat(list(objects))
         u, after = torch.zeros_like(still), []
         for _ in range(ROUNDS):
             data.pos, data.breaking = still + u, torch.cat([u, given], dim=1)
@@ -378,6 +378,7 @@ def table(folder: Path) -> None:
             found = [summary(r["molecules"], key) for r in some if r["row"] == base]
             if found:
                 cells = [f"{np.mean([f[c] for f in found]):.2f}" + spread([f[c] for f in found]) for c in columns]
+                cells = ["" if "nan" in cell else cell for cell in cells]
                 lines.append(f"| {name} | {len(found)} | {' | '.join(cells)} |")
         bounds = [summary(r["molecules"])["bound"] for r in some]
         lines.append(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,8 +34,8 @@ PACE, LONGEST = 0.5, 0.3
 """Share of a step of Newton's method with model force constants; Å, the longest of an atom."""
 LARGEST = 30.0
 """eV/Å: structures with larger forces are left out, and so are those above 3 eV and 0.1 eV for each atom."""
-SMALL, SECONDS = 14, 1.0
-"""Atoms of a molecule that is not in Saddles, at most; CPU time after which no chain is begun for it."""
+OTHERS, SMALL, SECONDS = 700, 14, 1.0
+"""Molecules that are not in Saddles; their atoms, at most; CPU time after which no chain is begun for one."""
 RELAXED, SHOWN = 12, 4
 """Steps in which a molecule that is not in Saddles is relaxed; every so many-th structure of them is kept."""
 UNIT_LENGTH, UNIT_FORCE = 2e-4, 1e-3
@@ -127,21 +128,25 @@ def of_other(atoms: Atoms, charge: float, draw: np.random.Generator) -> Chain | 
     return chain if len(chain.rows) > 7 else None
 
 
+def drawn(name: str) -> np.random.Generator:
+    """Random numbers of a molecule."""
+    return np.random.default_rng(zlib.crc32(name.encode()))
+
+
 def todo(done: set[str]) -> Iterator[tuple[dict, Callable[[], Chain | None]]]:
     """Head of the record of each molecule, and what computes it."""
     config = Config.of({"dataset": "Saddles"})
-    source = [d for d in Saddles() if not bool(d.rearranged)]
-    for n, d in enumerate(source):
-        if d.name not in done:
-            head = {"name": d.name, "frame": d.frame, "formula": d.formula, "charge": int(d.charge)}
-            yield head, lambda d=d, n=n: of_saddle(d, config, np.random.default_rng(n))
     names = {d.name for d in Saddles()}
-    for n, (frame, name, charge, atoms) in enumerate(molecules()):
+    for d in Saddles():
+        if d.name not in done and not bool(d.rearranged):
+            head = {"name": d.name, "frame": d.frame, "formula": d.formula, "charge": int(d.charge)}
+            yield head, lambda d=d: of_saddle(d, config, drawn(d.name))
+    for frame, name, charge, atoms in molecules():
         full = f"{frame}: {name}"
         if full not in names | done and len(atoms) <= SMALL:
             formula = atoms.get_chemical_formula() + (f" {charge:+d}" if charge else "")
             head = {"name": full, "frame": frame, "formula": formula, "charge": charge}
-            yield head, lambda a=atoms, c=charge, n=n: of_other(a, float(c), np.random.default_rng(n))
+            yield head, lambda a=atoms, c=charge, f=full: of_other(a, float(c), drawn(f))
 
 
 def compute(folder: Path) -> None:
@@ -149,8 +154,11 @@ def compute(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "forces.jsonl"
     done = {json.loads(line)["name"] for line in path.open()} if path.exists() else set()
+    enough = OTHERS + sum(not bool(d.rearranged) for d in Saddles())
     with path.open("a") as file:
         for head, make in track(list(todo(done)), "molecules"):
+            if len(done) == enough:
+                break
             try:
                 chain = make()
             except Exception:  # the symmetric structure does not converge
@@ -162,6 +170,7 @@ def compute(folder: Path) -> None:
             record |= {"u": np.round(u, 4).tolist(), "F": np.round(forces, 3).tolist()}
             file.write(json.dumps(record | {"E": np.round(energies - energies[0], 4).tolist()}) + "\n")
             file.flush()
+            done.add(head["name"])
 
 
 def write(folder: Path) -> None:

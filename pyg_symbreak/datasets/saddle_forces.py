@@ -12,7 +12,7 @@ from pyg_symbreak.datasets.shipped import ShippedDataset, require_unchanged
 
 __all__ = ["SaddleForces"]
 
-SHA256 = "280a7eefd9512c57bd0337652aa29255205147293be4ce48bdd8449c3119fdcc"
+SHA256 = "487f42c7908c070541ba0f1ee92a27de8905d2af15433b52973899c3616b918f"
 UNIT_LENGTH, UNIT_FORCE = 2e-4, 1e-3
 """Å and eV/Å: of the whole numbers in the file."""
 

@@ -36,7 +36,7 @@ __all__ = [
 
 FEATURES = 21
 """Number of features of an atom."""
-BATCH = 32
+BATCH = 16
 """Structures in a step, if the configuration does not say."""
 FORCE_SHARE = 0.02
 """Å²/eV: share of the error of the forces themselves in the loss."""
