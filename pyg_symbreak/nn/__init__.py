@@ -15,6 +15,7 @@ from pyg_symbreak.nn.orbit_aggregation import OrbitAggregation
 from pyg_symbreak.nn.orbit_exchange import OrbitExchange
 from pyg_symbreak.nn.orbit_project import OrbitProject
 from pyg_symbreak.nn.orbital_colors import OrbitalColors
+from pyg_symbreak.nn.potential import Potential
 from pyg_symbreak.nn.relaxed_linear import RelaxedLinear
 from pyg_symbreak.nn.relaxed_mlp import RelaxedMLP
 from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
@@ -39,6 +40,7 @@ __all__ = [
     "OrbitExchange",
     "OrbitProject",
     "OrbitalColors",
+    "Potential",
     "RelaxedLinear",
     "RelaxedMLP",
     "SymPE",

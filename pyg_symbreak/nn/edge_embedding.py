@@ -7,11 +7,12 @@ from typing import cast
 import torch
 from e3nn import o3
 from torch import Tensor, nn
+from torch_geometric.data import Data
 
 from pyg_symbreak.nn.activation import SILU_SCALE
 from pyg_symbreak.nn.constants import ConstantsMixin
 
-__all__ = ["EdgeEmbedding"]
+__all__ = ["EdgeEmbedding", "Harmonics", "edge_vectors"]
 
 
 class EdgeEmbedding(ConstantsMixin):
@@ -72,8 +73,7 @@ class EdgeEmbedding(ConstantsMixin):
         like = self.weights[0]
         centers = torch.linspace(0.0, max_radius, number_of_basis, dtype=torch.float64)
         self.register_constant("centers", centers, like)
-        for ell in range(1, lmax):
-            self.register_constant(f"raise_{ell}", _raising(ell), like)
+        self.harmonics = Harmonics(lmax)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -87,16 +87,8 @@ class EdgeEmbedding(ConstantsMixin):
         return self._harmonics(edge_vec, length), self._radial(length)
 
     def _harmonics(self, edge_vec: Tensor, length: Tensor) -> Tensor:
-        """Y_1 = √3 v/|v|, and Y_{l+1} from the coupling of Y_l with v/|v|."""
         falling = (2.0 * math.pi * (length / self.max_radius)).clamp(math.pi, 2.0 * math.pi)
-        harmonics = [0.5 - 0.5 * falling.cos()]
-        if self.lmax > 0:
-            unit = edge_vec / length
-            harmonics.append(math.sqrt(3.0) * harmonics[0] * unit)
-        for ell in range(1, self.lmax):
-            product = (harmonics[-1].unsqueeze(2) * unit.unsqueeze(1)).flatten(1)
-            harmonics.append(product @ cast(Tensor, getattr(self, f"raise_{ell}")))
-        return torch.cat(harmonics, dim=1)
+        return self.harmonics(edge_vec / length, 0.5 - 0.5 * falling.cos())
 
     def _radial(self, length: Tensor) -> Tensor:
         spacing = self.max_radius / (self.centers.size(0) - 1)
@@ -115,6 +107,51 @@ class EdgeEmbedding(ConstantsMixin):
             f"{self.__class__.__name__}(max_radius={self.max_radius}, lmax={self.lmax}, "
             f"num_convs={self.num_convs}, number_of_basis={self.centers.size(0)}, radial_neurons={self.radial_neurons})"
         )
+
+
+class Harmonics(ConstantsMixin):
+    r"""Real spherical harmonics of unit vectors times a factor, in e3nn's basis, :math:`\|Y_l\|^2 = 2l+1`.
+
+    :math:`Y_1 = \sqrt 3 v`, and :math:`Y_{l+1}` is the coupling of :math:`Y_l` with v.
+
+    Parameters
+    ----------
+    lmax : int
+        Highest degree.
+
+    Shapes:
+        - **input:** unit vectors :math:`(|\mathcal{E}|, 3)`, factors :math:`(|\mathcal{E}|, 1)`
+        - **output:** :math:`(|\mathcal{E}|, (l_{max}+1)^2)`
+    """
+
+    def __init__(self, lmax: int) -> None:
+        super().__init__()
+        self.lmax = lmax
+        for ell in range(1, lmax):
+            self.register_constant(f"raise_{ell}", _raising(ell), torch.empty(0))
+
+    def forward(self, unit: Tensor, factor: Tensor) -> Tensor:
+        """Harmonics of all degrees, ascending."""
+        harmonics = [factor]
+        if self.lmax > 0:
+            harmonics.append(math.sqrt(3.0) * factor * unit)
+        for ell in range(1, self.lmax):
+            product = (harmonics[-1].unsqueeze(2) * unit.unsqueeze(1)).flatten(1)
+            harmonics.append(product @ cast(Tensor, getattr(self, f"raise_{ell}")))
+        return torch.cat(harmonics, dim=1)
+
+
+def edge_vectors(data: Data) -> Tensor:
+    """Vectors ``[E, 3]`` from source to target, by ``edge_shift`` and ``cell`` where the data have both."""
+    source, target = data.edge_index[0], data.edge_index[1]
+    edge_vec = data.pos.index_select(0, target) - data.pos.index_select(0, source)
+    if data.get("edge_shift") is None or data.get("cell") is None:
+        return edge_vec
+    shift = data.edge_shift.to(edge_vec)
+    if data.batch is None:
+        return edge_vec + shift @ data.cell.view(3, 3)
+    cells = data.cell.index_select(0, data.batch.index_select(0, source))
+    return edge_vec + torch.bmm(shift.unsqueeze(1), cells).squeeze(1)
 
 
 def _raising(ell: int) -> Tensor:

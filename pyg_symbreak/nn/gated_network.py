@@ -11,11 +11,10 @@ from torch_geometric.utils import scatter
 from pyg_symbreak.nn.activation import SIGMOID_SCALE, SILU_SCALE, TANH_SCALE
 from pyg_symbreak.nn.breaking_conv import BreakingConv, per_neighbor, with_object
 from pyg_symbreak.nn.degrees import blocks_of, join_degrees, split_by_degree
-from pyg_symbreak.nn.edge_embedding import EdgeEmbedding
-from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
-from pyg_symbreak.structures import require_own_object
+from pyg_symbreak.nn.edge_embedding import EdgeEmbedding, edge_vectors
+from pyg_symbreak.nn.node_object import NodeObject
 
-__all__ = ["Gate", "GatedNetwork"]
+__all__ = ["Gate", "GatedNetwork", "reachable"]
 
 NORM_FLOOR = 0.03
 INVARIANT_FLOOR = 0.001
@@ -102,16 +101,15 @@ class GatedNetwork(nn.Module):
         radial_neurons: int = 16,
     ) -> None:
         super().__init__()
-        self._has_looked = False
         irreps_in, irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
         object_irreps = o3.Irreps(irreps_breaking or "")
         graph_irreps = o3.Irreps(irreps_graph_out or "")
         self.irreps_in, self.irreps_out = str(irreps_in), str(irreps_out)
         self.irreps_breaking, self.irreps_graph_out = str(object_irreps), str(graph_irreps)
-        self.powers = SymmetricPowers(object_irreps, object_degree, lmax)
-        object_irreps = o3.Irreps(self.powers.irreps_out)
+        self.object = NodeObject(object_irreps, object_degree, lmax)
+        object_irreps = o3.Irreps(self.object.irreps_out)
         self.dim_in, self.dim_out, self.dim_powers = irreps_in.dim, irreps_out.dim, object_irreps.dim
-        self.dim_breaking, self.dim_graph_out = o3.Irreps(self.irreps_breaking).dim, graph_irreps.dim
+        self.dim_graph_out = graph_irreps.dim
         self.blocks_in = blocks_of(irreps_in + object_irreps)
         self.blocks_out = blocks_of(irreps_out + graph_irreps)
 
@@ -119,7 +117,7 @@ class GatedNetwork(nn.Module):
         self.convs, self.gates = nn.ModuleList(), nn.ModuleList()
         irreps = irreps_in + object_irreps
         for _ in range(layers):
-            gate = Gate(_reachable(irreps, o3.Irreps(hidden), lmax), even_gates=_reaches(irreps, o3.Irrep("0e"), lmax))
+            gate = Gate(reachable(irreps, o3.Irreps(hidden), lmax), even_gates=_reaches(irreps, o3.Irrep("0e"), lmax))
             self.convs.append(BreakingConv(irreps, gate.irreps_in, None, lmax, radial_neurons))
             self.gates.append(gate)
             irreps = o3.Irreps(gate.irreps_out)
@@ -144,24 +142,14 @@ class GatedNetwork(nn.Module):
                     f"data.{key} is {data[key].dtype}, the network {dtype}: convert the data, or the network by "
                     "model.double() or model.float()"
                 )
-        batch = data.batch
-        source, target = data.edge_index[0], data.edge_index[1]
-        edge_vec = data.pos.index_select(0, target) - data.pos.index_select(0, source)
-        if data.get("edge_shift") is not None and data.get("cell") is not None:
-            shift = data.edge_shift.to(edge_vec)
-            if batch is None:
-                edge_vec = edge_vec + shift @ data.cell.view(3, 3)
-            else:
-                cells = data.cell.index_select(0, batch.index_select(0, source))
-                edge_vec = edge_vec + torch.bmm(shift.unsqueeze(1), cells).squeeze(1)
-        x = with_object(data.x, self._object(data), self.dim_in, self.dim_powers)
-        out = self.network(x, data.edge_index, edge_vec)
+        x = with_object(data.x, self.object(data), self.dim_in, self.dim_powers)
+        out = self.network(x, data.edge_index, edge_vectors(data))
         if not self.dim_graph_out:
             return out
         node_out, graph_out = out.split([self.dim_out, self.dim_graph_out], dim=1)
-        if batch is None:
+        if data.batch is None:
             return node_out, graph_out.mean(dim=0, keepdim=True)
-        return node_out, scatter(graph_out, batch, dim=0, dim_size=data.num_graphs, reduce="mean")
+        return node_out, scatter(graph_out, data.batch, dim=0, dim_size=data.num_graphs, reduce="mean")
 
     def network(self, x: Tensor, edge_index: Tensor, edge_vec: Tensor) -> Tensor:
         """Evaluate on tensors: features with the object appended, edges, and their vectors."""
@@ -173,48 +161,8 @@ class GatedNetwork(nn.Module):
             assert isinstance(conv, BreakingConv)
             features = conv.convolve(features, edge_index, harmonics, radial[n], INVARIANT_FLOOR)
             if n < len(self.gates):
-                features = self.gates[n](features)
+                features = [_normalized(f) for f in self.gates[n](features)]
         return join_degrees(features, self.blocks_out)
-
-    def _object(self, data: Data) -> Tensor | None:
-        """The object and its powers with one row for each node, or None."""
-        breaking = data.get("breaking")
-        if breaking is None and self.dim_breaking:
-            raise ValueError(
-                f"data has no object breaking, the network irreps_breaking {self.irreps_breaking}: attach an object "
-                "(AddSymmetryBreaking), or zeros, which break nothing"
-            )
-        if breaking is None:
-            return None
-        if not self.dim_breaking:
-            raise ValueError(
-                "data has an object breaking but the network no irreps_breaking: give it the object's irreps"
-            )
-        named = data.get("breaking_irreps", [])
-        for irreps in {named} if isinstance(named, str) else set(named):
-            if o3.Irreps(irreps).simplify() != o3.Irreps(self.irreps_breaking).simplify():
-                raise ValueError(
-                    f"the object breaking has irreps {irreps}, the network irreps_breaking {self.irreps_breaking}: "
-                    "give the network those of the objects, and all objects common ones (irreps=... of the transform)"
-                )
-        if not self._has_looked and not torch.compiler.is_compiling():
-            require_own_object(data)
-            self._has_looked = True
-        num_nodes, num_graphs = data.x.size(0), 1 if data.batch is None else data.num_graphs
-        if breaking.dim() != 2 or breaking.size(1) != self.dim_breaking:
-            raise ValueError(
-                f"the object breaking has shape {tuple(breaking.shape)}, expected rows of width "
-                f"{self.dim_breaking} as irreps_breaking {self.irreps_breaking} says"
-            )
-        if breaking.size(0) not in (num_graphs, num_nodes):
-            raise ValueError(
-                f"the object breaking has {breaking.size(0)} rows, expected one for each of the {num_graphs} graphs "
-                f"or one for each of the {num_nodes} nodes"
-            )
-        breaking = self.powers(breaking.to(data.x.dtype))
-        if breaking.size(0) == num_nodes:
-            return breaking
-        return breaking.expand(num_nodes, -1) if data.batch is None else breaking.index_select(0, data.batch)
 
     def __repr__(self) -> str:
         return (
@@ -251,7 +199,7 @@ class Gate(nn.Module):
         gates = gates.sigmoid() * SIGMOID_SCALE if self.even_gates else gates.tanh() * TANH_SCALE
         gated = [f * g for f, g in zip(features[1:], gates.split(self.channels, dim=2), strict=True)]
         scalars = torch.cat([nn.functional.silu(even) * SILU_SCALE, odd.tanh() * TANH_SCALE], dim=2)
-        return [_normalized(f) for f in ([scalars, *gated] if scalars.size(2) else gated)]
+        return [scalars, *gated] if scalars.size(2) else gated
 
 
 def _normalized(features: Tensor) -> Tensor:
@@ -269,5 +217,6 @@ def _reaches(irreps: o3.Irreps, target: o3.Irrep, lmax: int) -> bool:
     )
 
 
-def _reachable(irreps: o3.Irreps, hidden: o3.Irreps, lmax: int) -> o3.Irreps:
+def reachable(irreps: o3.Irreps, hidden: o3.Irreps, lmax: int) -> o3.Irreps:
+    """Those of the hidden irreps that are in the product of ``irreps`` with a spherical harmonic up to ``lmax``."""
     return o3.Irreps([(mul, ir) for mul, ir in hidden if _reaches(irreps, ir, lmax)])

@@ -48,9 +48,9 @@ def test_radial_features_are_those_of_e3nn():
 
 def test_constants_follow_the_dtype_in_full_precision():
     edges = EdgeEmbedding(3.0)
-    assert edges.raise_3.dtype == torch.float32
+    assert edges.harmonics.raise_3.dtype == torch.float32
     edges.double().float().double()
-    assert edges.raise_3.dtype == torch.float64
+    assert edges.harmonics.raise_3.dtype == torch.float64
     v = vectors()
     expected = o3.spherical_harmonics(range(5), v, True, normalization="component")
     harmonics, _ = EdgeEmbedding(1e3).half().double()(v)
