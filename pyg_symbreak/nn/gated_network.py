@@ -35,7 +35,8 @@ class GatedNetwork(nn.Module):
     :math:`(\overline{s_i^2} + 0.001)^{1/2}`, the mean being over channels, since shells of neighbours cancel and some
     sums vanish by the symmetry of the site; and the features :math:`h_i^l` of degree l that leave a gate are divided
     by :math:`(\overline{(h_i^l)^2} + 0.03)^{1/2}`, the mean being over channels and components. All are smooth and
-    act on one node and its neighbours alone.
+    act on one node and its neighbours alone. They hide how dense the neighbours are, which energies depend on: for
+    these take :class:`Potential`.
 
     ``torch.compile`` takes from 13 s to minutes on a CPU and a sixth to a quarter off the time of a step: it pays from
     some thousand steps (``benchmarks/training_options.py``).

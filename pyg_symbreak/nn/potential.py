@@ -1,5 +1,6 @@
 """Energies of structures as sums over their atoms, and forces, with a symmetry breaking object."""
 
+import copy
 import itertools
 import math
 from collections.abc import Sequence
@@ -30,9 +31,9 @@ class Potential(nn.Module):
     :math:`M_n` a perceptron with one hidden layer. Other than in :class:`GatedNetwork`, whose outputs are of order 1
     whatever the surroundings, sums over neighbours are divided by a constant, the root of ``num_neighbors``, and not
     by what is there, so that they tell how dense the surroundings are. So do NequIP (`Batzner et al. 2022
-    <https://doi.org/10.1038/s41467-022-29939-5>`_) and others. The energies of separate parts of a graph add up; atoms
-    that leave each other do so with continuous second derivatives of the energy. Beyond the cutoff an atom has an
-    energy that is learned too, as data without isolated atoms do not tell it.
+    <https://doi.org/10.1038/s41467-022-29939-5>`_) and others. The energies of separate parts of a graph add up, and
+    the energy has continuous second derivatives where atoms pass the cutoff. The energy of an isolated atom is what the
+    network makes of its element: learn it where it matters, from isolated atoms among the data.
 
     The energy is invariant, and the forces are equivariant, jointly in the structure and the object.
 
@@ -164,8 +165,9 @@ class Potential(nn.Module):
 
         In training mode the forces are differentiable by the weights.
         """
-        data = data.clone() if not data.pos.requires_grad else data
-        pos = data.pos.requires_grad_()
+        pos = data.pos if data.pos.requires_grad else data.pos.clone().requires_grad_()
+        data = copy.copy(data)
+        data.pos = pos
         with torch.enable_grad():
             energy = self(data)
             (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=self.training)
@@ -220,10 +222,10 @@ class PairEmbedding(ConstantsMixin):
 
     .. math:: e^{-k r / a}, \quad a = 0.4\, r_{max}, \quad k = 1, \dots, K,
 
-    each shifted and scaled to zero mean and unit variance over r from :math:`r_{max} / 5` to :math:`r_{max}`, with
-    a bias for each ordered pair of elements in its first layer; one perceptron for each convolution. What overlaps,
-    repels or screens falls exponentially with the distance, so that such functions also hold where two atoms come
-    closer than in the data; oscillating ones (Bessel functions, Gaussians) do not.
+    each shifted and scaled to zero mean and unit variance over r from :math:`r_{max} / 8` to :math:`r_{max}`, with
+    a bias for each ordered pair of elements in its first layer; one perceptron for each convolution. The overlap of two
+    atoms, and with it their repulsion, falls about as an exponential of their distance, so that few frames also tell of
+    contacts closer than most of theirs, where Bessel functions and Gaussians leave the perceptron free.
 
     Parameters
     ----------
@@ -270,7 +272,7 @@ class PairEmbedding(ConstantsMixin):
         self.weights = nn.ParameterList(torch.empty(num_convs, n, m) for n, m in itertools.pairwise(widths))
         self.pairs = nn.Parameter(torch.empty(num_convs, elements**2, radial_neurons))
         rates = torch.arange(1, number_of_basis + 1, dtype=torch.float64) * (2.5 / max_radius)
-        spread = torch.exp(-rates * torch.linspace(max_radius / 5, max_radius, 200, dtype=torch.float64)[:, None])
+        spread = torch.exp(-rates * torch.linspace(max_radius / 8, max_radius, 200, dtype=torch.float64)[:, None])
         for name, value in (("rates", rates), ("mean", spread.mean(dim=0)), ("std", spread.std(dim=0))):
             self.register_constant(name, value, self.pairs)
         self.reset_parameters()
