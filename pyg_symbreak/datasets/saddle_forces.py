@@ -21,8 +21,8 @@ class SaddleForces(ShippedDataset):
     """Forces of GFN2-xTB on displaced molecules: those of :class:`Saddles`, and others of the same frames.
 
     Each graph is a molecule with F displaced structures. They are on ways downhill with noise, as at 350 K, from
-    distortions of the symmetric molecule; those of 657 molecules, most of them in Saddles, also about their minima. Where
-    the ways end is not said, nor which molecules are at saddles. ``datasets/saddles/make_forces.py`` made the file.
+    distortions of the symmetric molecule; those of Saddles also about their minima. Where the ways end is not said, nor
+    which molecules are at saddles. ``datasets/saddles/make_forces.py`` made the file.
 
     ==================== ========== =================================================================
     key                  shape      meaning
