@@ -64,9 +64,10 @@ Object bytes(const std::vector<T>& data) {
 }
 
 Object permutations(const Operations& found) {
-    Object out(PyByteArray_FromStringAndSize(nullptr, Py_ssize_t(found.maps.size() * sizeof(int64_t))));
+    const size_t count = found.count() * found.size;
+    Object out(PyByteArray_FromStringAndSize(nullptr, Py_ssize_t(count * sizeof(int64_t))));
     auto* to = reinterpret_cast<int64_t*>(PyByteArray_AS_STRING(out.ptr));
-    for (const int32_t image : found.maps) *to++ = image;
+    for (size_t g = 0; g < found.count(); g++) to = std::copy(found.map(g), found.map(g) + found.size, to);
     return out;
 }
 

@@ -10,6 +10,7 @@ namespace {
 
 // No group without an axis that all share has more elements.
 constexpr size_t largest_polyhedral = 120;
+constexpr size_t block_rows = 64;  // permutations are kept in blocks of at most so many
 constexpr double round_off = 1e-6;  // groups that miss by less are one with the trivial group
 constexpr double infinity = std::numeric_limits<double>::infinity();
 // Points of a lattice differ along this direction, so that sorting by it tells them apart.
@@ -172,15 +173,25 @@ Mat frame(Vec a, Vec b) {
 
 void Operations::add(const Mat& rotation, const int32_t* map, double residual, int sign) {
     rotations.push_back(rotation);
-    maps.insert(maps.end(), map, map + size);
+    if (blocks.empty() || blocks.back()->size() + size > blocks.back()->capacity()) {
+        blocks.push_back(std::make_shared<std::vector<int32_t>>());
+        blocks.back()->reserve(size * std::min(block_rows, count() + 1));
+    }
+    blocks.back()->insert(blocks.back()->end(), map, map + size);
+    maps.push_back(blocks.back()->data() + blocks.back()->size() - size);
     residuals.push_back(residual);
     signs.push_back(sign);
 }
 
 Operations Operations::chosen(const std::vector<int>& members) const {
     Operations out(size, i, j);
-    out.maps.reserve(members.size() * size);
-    for (const int g : members) out.add(rotations[g], map(g), residuals[g], signs[g]);
+    out.blocks = blocks;
+    for (const int g : members) {
+        out.rotations.push_back(rotations[g]);
+        out.residuals.push_back(residuals[g]);
+        out.signs.push_back(signs[g]);
+        out.maps.push_back(maps[g]);
+    }
     return out;
 }
 

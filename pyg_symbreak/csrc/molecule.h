@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,17 +27,20 @@ struct Operations {
     size_t size;  // number of atoms
     size_t i, j;  // two atoms whose images, with the determinant, tell the operations apart
     std::vector<Mat> rotations;
-    std::vector<int32_t> maps;
     std::vector<double> residuals;
     std::vector<int> signs;
     double tolerance = 0;  // from which on they are found as a group
 
     Operations(size_t size, size_t i, size_t j) : size(size), i(i), j(j) {}
     size_t count() const { return rotations.size(); }
-    const int32_t* map(size_t g) const { return maps.data() + g * size; }
+    const int32_t* map(size_t g) const { return maps[g]; }
     void add(const Mat& rotation, const int32_t* map, double residual, int sign);
     Operations chosen(const std::vector<int>& members) const;
     double largest_residual() const;
+
+private:
+    std::vector<const int32_t*> maps;  // rows of blocks, which those that are chosen share
+    std::vector<std::shared_ptr<std::vector<int32_t>>> blocks;
 };
 
 // Raises the residuals of operations by what is known of the atoms besides their places.
