@@ -21,29 +21,31 @@ __all__ = ["from_bytes", "to_bytes"]
 
 
 def to_bytes(items: Sequence[Any]) -> bytes:
-    """Many structures, each a Data or a dictionary of what belongs to it, or anything that can be pickled."""
-    kinds = [type(item) for item in items]
-    if not items or kinds.count(kinds[0]) < len(items) or kinds[0] not in (Data, dict):
-        return pickle.dumps((None, items))
-    rows = [item if isinstance(item, dict) else item.to_dict() for item in items]
+    """Many structures, or anything else that can be pickled."""
+    if not items or any(type(item) is not Data for item in items):
+        return pickle.dumps((len(items), items))
+    rows = [item.to_dict() for item in items]
     columns = []
     for name in dict.fromkeys(name for row in rows for name in row):
         having = [i for i, row in enumerate(rows) if name in row]
         columns.append((name, having, *_joined([rows[i][name] for i in having])))
-    return pickle.dumps((kinds[0], (len(rows), columns)))
+    return pickle.dumps((len(rows), _Columns(columns)))
 
 
 def from_bytes(content: bytes) -> list[Any]:
     """The structures that :func:`to_bytes` was given, with memory of their own."""
-    kind, found = pickle.loads(content)
-    if kind is None:
-        return list(found)
-    count, columns = found
+    count, columns = pickle.loads(content)
+    if not isinstance(columns, _Columns):
+        return list(columns)
     rows: list[dict[str, Any]] = [{} for _ in range(count)]
     for name, having, *joined in columns:
         for i, value in zip(having, _parted(*joined), strict=True):
             rows[i][name] = value
-    return rows if kind is dict else [Data(**row) for row in rows]
+    return [Data(**row) for row in rows]
+
+
+class _Columns(list):
+    """Attributes of all structures that have one of a name: the name, which have it, and what."""
 
 
 def _joined(values: list[Any]) -> tuple[str, Any, Any]:
