@@ -1,8 +1,9 @@
-"""The kernels of the orbit ops on a GPU: right, and how fast; run by gpu.sh.
+"""The kernels of the orbit ops and of the sums of tensor products on a GPU: right, and how fast; run by gpu.sh.
 
 Right: each kernel against plain torch on the same device, in three precisions, on orbits of all sizes and on one of all
 rows. Fast: bytes that must be read and written over the time, as a share of the bandwidth of a copy measured beside it.
-Then the tables of orbit_ops.py, 10^8 rows among them.
+Then a training step of GatedNetwork with the sums of tensor products as one operation, beside the same with messages
+and beside e3nn's blocks, and the tables of orbit_ops.py, 10^8 rows among them.
 """
 
 import argparse
@@ -15,10 +16,12 @@ from pathlib import Path
 import orbit_ops
 import torch
 import torch_geometric
+import training_step
 from e3nn import o3
 from torch import Tensor
 from torch_geometric.utils import scatter
 
+from pyg_symbreak.nn import GatedNetwork
 from pyg_symbreak.ops import REDUCTIONS, Orbits, orbit_project, orbit_reduce
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-4, torch.bfloat16: 4e-2}
@@ -89,6 +92,68 @@ def bandwidths(rows: int, device: str, rounds: int) -> list[str]:
     return lines
 
 
+def networks(width: str, fused: bool) -> GatedNetwork:
+    hidden, lmax = training_step.WIDTHS[width]
+    torch.manual_seed(0)
+    model = GatedNetwork("4x0e", "0e", "1o", max_radius=training_step.RADIUS, hidden=hidden, lmax=lmax)
+    for conv in model.convs:
+        conv.fuse = fused
+    return model
+
+
+def sums_agree(device: str, size: tuple[int, int]) -> str:
+    """Compare networks with and without messages in float64: outputs, forces, gradients of a loss on forces."""
+    worst = 0.0
+    for width in training_step.WIDTHS:
+        found = []
+        for fused in (True, False):
+            model, data = networks(width, fused).double().to(device), training_step.atoms(*size).to(device)
+            data.x, data.breaking = data.x.double(), data.breaking.double()
+            data.pos = data.pos.double().requires_grad_()
+            energy = model(data)
+            (forces,) = torch.autograd.grad(energy.sum(), data.pos, create_graph=True)
+            grads = torch.autograd.grad(energy.square().sum() + forces.square().sum(), list(model.parameters()))
+            found.append([energy, forces, *grads])
+        for a, b in zip(*found, strict=True):
+            worst = max(worst, ((a - b).abs().max() / b.abs().max()).item())
+    assert worst < 1e-10, worst
+    return (
+        f"Sums of tensor products differ by {worst:.0e} from messages, forces and gradients of a loss on them included."
+    )
+
+
+def training_steps(device: str, size: tuple[int, int], rounds: int) -> list[str]:
+    lines = [
+        "| width | edges | loss of | network | ms | MB beyond weights and data |",
+        "| --- | ---: | --- | --- | ---: | ---: |",
+    ]
+    for width, (hidden, lmax) in training_step.WIDTHS.items():
+        for forces in (False, True):
+            steps, memory = {}, {}
+            for name in ("one operation", "messages", "e3nn"):
+                data = training_step.atoms(*size).to(device)
+                if name == "e3nn":
+                    neighbors = data.num_edges / data.num_nodes
+                    convolution = training_step.CONVOLUTIONS[name]
+                    blocks = "4x0e+1x1o", "0e", training_step.RADIUS, neighbors, convolution, hidden, lmax
+                    model: torch.nn.Module = training_step.PublicBlocks(*blocks).to(device)
+                else:
+                    model = networks(width, name == "one operation").to(device)
+                target = torch.randn(data.num_nodes, 1, device=device)
+                steps[name] = training_step.training_step(model, data, target, forces)
+                for _ in range(3):  # TorchScript and Triton compile
+                    steps[name]()
+                if device == "cuda":
+                    before = torch.cuda.memory_allocated()
+                    torch.cuda.reset_peak_memory_stats()
+                    steps[name]()
+                    memory[name] = f"{(torch.cuda.max_memory_allocated() - before) / 1e6:.0f}"
+            for name, seconds in orbit_ops.race(steps, device, rounds).items():
+                row = width, str(data.num_edges), "forces" if forces else "energy", name, f"{1e3 * seconds:.2f}"
+                lines.append("| " + " | ".join([*row, memory.get(name, "")]) + " |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
@@ -99,7 +164,7 @@ def main() -> None:
     if args.device == "cuda" and not torch.cuda.is_available():
         sys.exit("no CUDA device here")
     card = orbit_ops.device_name(args.device)
-    lines = [f"# Orbit ops on {card}", ""]
+    lines = [f"# Kernels on {card}", ""]
     lines += [f"{date.today()}, `sh benchmarks/gpu.sh`, torch {torch.__version__}, {args.rows} rows.", ""]
     output = args.output or Path(__file__).parent / "results" / f"gpu-{re.sub('[^A-Za-z0-9]+', '-', card)}.md"
 
@@ -111,6 +176,8 @@ def main() -> None:
     say(f"torch_geometric {torch_geometric.__version__}, best of {args.rounds} rounds in turn with a copy.")
     say("## Right", "", check(min(args.rows, 10**5), args.device))
     say("## Bandwidth", "", *bandwidths(args.rows, args.device, args.rounds))
+    size = training_step.SIZES["32 x 20"] if args.device == "cuda" else (2, 5)
+    say("## Training step", "", sums_agree(args.device, (2, 5)), "", *training_steps(args.device, size, args.rounds))
     if args.device == "cuda":
         orbit_ops.main(["--device", "cuda", "--output", str(output.with_suffix(".tables"))])
         tables = output.with_suffix(".tables")

@@ -13,7 +13,14 @@ from torch_geometric.nn import MessagePassing
 
 from pyg_symbreak.nn.constants import ConstantsMixin
 from pyg_symbreak.nn.degrees import blocks_of, join_degrees, parities_of, split_by_degree
-from pyg_symbreak.ops import Columns, LinearBlocks, TensorProductPaths, block_linear, sum_tensor_products
+from pyg_symbreak.ops import (
+    Columns,
+    LinearBlocks,
+    TensorProductPaths,
+    block_linear,
+    resolve_method,
+    sum_tensor_products,
+)
 
 __all__ = ["BreakingConv", "with_object"]
 
@@ -49,7 +56,7 @@ class BreakingConv(MessagePassing, ConstantsMixin):
 
     Features lie as one tensor for each degree, both parities side by side: contracted with the harmonics, the
     Clebsch–Gordan coefficients give for each edge and degree of the input one matrix, common to all channels. On the
-    CPU, in float32 and float64, the sum over neighbours is one compiled operation
+    CPU, and with Triton on CUDA, in float32 and float64, the sum over neighbours is one compiled operation
     (:func:`~pyg_symbreak.ops.sum_tensor_products`) that stores neither messages nor weights. On other devices, in other
     precisions, under a PyG explainer, with another ``aggr``, and after ``conv.fuse = False`` it is that of messages.
 
@@ -362,8 +369,8 @@ def with_object(x: Tensor, breaking: Tensor | None, dim_in: int, dim_breaking: i
 
 
 def _is_compiled_for(x: Tensor, *others: Tensor) -> bool:
-    is_known = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    return is_known and all(t.dtype == x.dtype for t in others)
+    is_known = x.is_cpu or resolve_method("auto", x.device) == "triton"
+    return is_known and x.dtype in (torch.float32, torch.float64) and all(t.dtype == x.dtype for t in others)
 
 
 class _Layout:

@@ -1,6 +1,6 @@
 """Sum over neighbours of weighted tensor products with spherical harmonics, without a row of weights for each edge.
 
-How it is done stands in ``csrc/tensor_product.h``.
+How it is done on a CPU stands in ``csrc/tensor_product.h``, on a GPU in ``ops/_triton_tensor_product.py``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def sum_tensor_products(
     coupling: Tensor,
     plan: TensorProductPaths,
 ) -> Tensor:
-    r"""Sum over the neighbours of each node their weighted tensor products, on the CPU.
+    r"""Sum over the neighbours of each node their weighted tensor products: C++ on the CPU, Triton on CUDA.
 
     With channels u of a path, edges e from j to i, and :math:`C` the coupling of the path
 
@@ -74,7 +74,7 @@ def sum_tensor_products(
         The features of an edge of which the weights are made.
     weight : tensor [weights, K]
     source, target : long tensor [E]
-        Nodes j and i, edges in any order.
+        Nodes j and i, edges in any order; on CUDA, where looking at them would stop the device, they have to exist.
     coupling : tensor [M, columns]
         Clebsch–Gordan coefficients C, constant.
     plan : TensorProductPaths
@@ -86,7 +86,7 @@ def sum_tensor_products(
     Raises
     ------
     ValueError
-        An edge has a node that does not exist.
+        On the CPU, an edge has a node that does not exist.
     """
     constants = (source, target, coupling, plan.paths, plan.index, plan.dim_in, plan.dim_out)
     # Outside torch.compile without the time that a registered operation takes.
@@ -111,17 +111,41 @@ def _compute(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Derivatives of Σ grad · out by x, harmonics, radial, weight and grad; empty where not wanted."""
     out = [x.new_zeros(shape) for shape in _shapes(x, harmonics, radial, weight, dim_in, dim_out, wanted)]
-    if source.numel():
-        native = _native.tensor_product_float32 if x.dtype == torch.float32 else _native.tensor_product_float64
-        work = source.numel() * weight.numel()
-        native(
-            (_array(source), _array(target), _array(paths), _array(index), _array(coupling)),
-            (x.shape[0] // dim_in, dim_in, dim_out, harmonics.shape[1], radial.shape[1], coupling.shape[1]),
-            tuple(None if t is None else _array(t) for t in (x, harmonics, radial, weight, grad)),
-            tuple(t.numpy() if is_wanted else None for t, is_wanted in zip(out, wanted, strict=True)),
-            min(torch.get_num_threads(), 1 + work // _WORK_OF_A_THREAD),
+    if source.numel() and paths.numel():
+        run = _run_native if x.is_cpu else _run_triton
+        run(
+            (x, harmonics, radial, weight, grad),
+            (source, target),
+            coupling,
+            paths,
+            index,
+            (dim_in, dim_out),
+            out,
+            wanted,
         )
     return out[0], out[1], out[2], out[3], out[4]
+
+
+def _run_native(factors, edges, coupling, paths, index, dims, out, wanted):
+    x, harmonics, radial, weight, _ = factors
+    native = _native.tensor_product_float32 if x.dtype == torch.float32 else _native.tensor_product_float64
+    work = edges[0].numel() * weight.numel()
+    source, target = edges
+    native(
+        (_array(source), _array(target), _array(paths), _array(index), _array(coupling)),
+        (x.shape[0] // dims[0], *dims, harmonics.shape[1], radial.shape[1], coupling.shape[1]),
+        tuple(None if t is None else _array(t) for t in factors),
+        tuple(t.numpy() if is_wanted else None for t, is_wanted in zip(out, wanted, strict=True)),
+        min(torch.get_num_threads(), 1 + work // _WORK_OF_A_THREAD),
+    )
+
+
+def _run_triton(factors, edges, coupling, paths, index, dims, out, wanted):
+    from ._triton_tensor_product import launch_tensor_product
+
+    factors = [None if t is None else t.detach().contiguous() for t in factors]
+    source, target = (t.contiguous() for t in edges)
+    launch_tensor_product(factors[0].shape[0] // dims[0], factors, source, target, coupling, paths, out, wanted)
 
 
 def _array(t: Tensor) -> ndarray:
@@ -134,7 +158,7 @@ def _shapes(x, harmonics, radial, weight, dim_in, dim_out, wanted):
 
 
 _derivatives = torch.library.custom_op(
-    "pyg_symbreak::tensor_product_derivatives", _compute, mutates_args=(), device_types="cpu"
+    "pyg_symbreak::tensor_product_derivatives", _compute, mutates_args=(), device_types=("cpu", "cuda")
 )
 
 

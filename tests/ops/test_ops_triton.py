@@ -15,8 +15,9 @@ triton = pytest.importorskip("triton", reason="triton is not installed")
 TYPES = {torch.float32: "*fp32", torch.float64: "*fp64", torch.bfloat16: "*bf16"}
 
 
-def test_kernels_under_the_interpreter():
-    script = Path(__file__).with_name("triton_interpreted.py")
+@pytest.mark.parametrize("name", ["triton_interpreted.py", "triton_tensor_products.py"])
+def test_kernels_under_the_interpreter(name):
+    script = Path(__file__).with_name(name)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(script)]
     done = subprocess.run(
         command, env={**os.environ, "TRITON_INTERPRET": "1"}, capture_output=True, text=True, check=False
@@ -108,3 +109,25 @@ def test_projection_compiles_for_hopper_without_spills(irreps, phase, dtype, tmp
     wide = r"global(\.\w+)*\.(v4\.b32|v2\.b64)"
     assert phase == "spread" or re.search(r"ld\." + wide, ptx)  # 16 bytes a load
     assert phase == "sum" or re.search(r"st\." + wide, ptx)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dim", [1, 3, 5, 9])
+@pytest.mark.parametrize("kind", ["node", "edge", "weight"])
+def test_tensor_product_compiles_for_hopper_without_spills(kind, dim, dtype, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    from pyg_symbreak.ops import _triton_tensor_product as kernels
+
+    kernel = getattr(kernels, f"{kind}_kernel")
+    settings = {"D": dim, **kernels.settings(dtype, 16)}
+    if kind == "edge":
+        settings |= {"COUPLING": True, "D_OUT": triton.next_power_of_2(dim)}
+    index = ("order", "starts", "other", "tiles", "paths", "source", "target")
+    names = [name for name in kernel.arg_names if name not in settings]
+    numbers = [name for name in names if name in ("first", "last") or name.startswith("num_")]
+    pointers = {n: "*i64" if n in index else TYPES[dtype] for n in names if n not in numbers}
+    registers, spilled, ptx = compile_for_hopper(kernel, pointers, numbers, settings, tmp_path, False)
+    print(f"{kind} {dim} {dtype}: {registers} registers, {spilled} bytes of stack")
+    assert spilled == 0
+    assert "atom." not in ptx
+    assert "red.global" not in ptx
