@@ -94,6 +94,56 @@ def test_derivative_of_broadcast():
     torch.testing.assert_close(got, orbit_reduce(grad, orbits, "sum", method="torch"))
 
 
+def test_offsets_beyond_two_to_the_31(monkeypatch):
+    # Pages that are never touched take no memory: only the last rows are read and written.
+    rows, channels = 2**26 + 5, 33
+    assert rows * channels > 2**31 + 2**20
+    x = torch.empty(rows, channels, dtype=torch.float16)
+    last = torch.tensor([rows - 1, rows - 3, rows - 4])
+    x[last] = features(3, channels).half()
+    out = torch.empty_like(x)
+    starts, stops = torch.tensor([0]), torch.tensor([3])
+    _triton._reduce_into(out, x, last, starts, stops, None, "mean", True)
+    expected = x[last].float().mean(0).half().expand(3, -1)
+    torch.testing.assert_close(out[last], expected, rtol=2e-3, atol=2e-3)
+    # The mean over the orbit is what projects 11 vectors where all matrices are the identity.
+    table = [last, torch.tensor([0, 3]), torch.zeros(rows, dtype=torch.long), torch.eye(3).view(1, 9)]
+    monkeypatch.setattr(_triton, "LONG", rows)
+    out = _triton.launch_project(x, table, [11], [3], [0])
+    torch.testing.assert_close(out[last], expected, rtol=2e-3, atol=2e-3)
+
+
+def test_features_that_are_not_side_by_side_or_not_aligned():
+    orbits = symmetric_batch()
+    x = features(orbits.num_nodes, 8 * 3, dtype=torch.float32)
+    flat = torch.cat([torch.zeros(1), x.flatten()])[1:].view_as(x)  # 4 bytes after a multiple of 16
+    strided = x.t().contiguous().t()
+    for of in (
+        lambda v: orbit_project(v, orbits, "8x1o", method="triton"),
+        lambda v: orbit_reduce(v, orbits, "sum", broadcast=True, method="triton"),
+    ):
+        assert torch.equal(of(flat), of(x))
+        assert torch.equal(of(strided), of(x))
+
+
+def test_no_nodes_and_only_empty_orbits():
+    none = Orbits.from_index(torch.zeros(0, dtype=torch.long), 3)
+    for reduce, value in {"sum": 0.0, "mean": 0.0, "min": float("inf"), "max": -float("inf")}.items():
+        assert (orbit_reduce(torch.zeros(0, 2), none, reduce, method="triton") == value).all()
+        assert orbit_reduce(torch.zeros(0, 2), none, reduce, broadcast=True, method="triton").shape == (0, 2)
+
+
+def test_autocast_and_weights_of_another_type_change_nothing():
+    orbits = partition()
+    x, weight = features(orbits.num_nodes, 3, dtype=torch.float32), features(orbits.num_nodes, seed=1).exp()
+    for reduce in ("sum", "logsumexp"):
+        expected = orbit_reduce(x, orbits, reduce, weight=weight, method="torch")
+        with torch.autocast("cpu", torch.bfloat16):
+            got = orbit_reduce(x, orbits, reduce, weight=weight, method="triton")
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
 def symmetric_batch():
     generator = torch.Generator().manual_seed(0)
     graphs = []
