@@ -277,7 +277,7 @@ def prepared(folder: Path) -> tuple[list[Data], list[Molecule]]:
     """The molecules whose bonds stay, with their objects; made once."""
     path = folder / f"molecules-{SHA256[:12]}.pkl"
     if not path.exists():
-        data = [d for d in Saddles() if not bool(d.rearranged)]
+        data = [d.clone() for d in Saddles() if not bool(d.rearranged)]  # no views of all molecules at once
         with path.open("wb") as file:
             pickle.dump((data, [known_molecule(d, CONFIG) for d in data]), file)
     with path.open("rb") as file:
@@ -415,7 +415,7 @@ def figure(every: list[dict[str, Any]]) -> plt.Figure:
         title = "held-out molecules" if split == "random" else "molecules of held-out frames"
         ax.set(xlim=(0, 2), ylim=(0, 1), xlabel="error / mean bound without object", title=title)
     axes[0, 0].set_ylabel("share of the molecules")
-    axes[0, -1].legend(fontsize=7, frameon=False)
+    axes[0, 0].legend(fontsize=7, frameon=False)
     return fig
 
 

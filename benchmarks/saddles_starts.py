@@ -22,7 +22,7 @@ import torch
 from ase import Atoms
 from ase.optimize import BFGS
 from rich.progress import track
-from saddles import FORCE_CONFIG, FORCES, prepared
+from saddles import FORCE_CONFIG, FORCES
 from tblite.ase import TBLite
 from torch_geometric.data import Data
 
@@ -30,7 +30,7 @@ from pyg_symbreak.datasets import Saddles
 from pyg_symbreak.distort import relax, same_structure
 from pyg_symbreak.nn import ForceField
 from pyg_symbreak.training.forces import field_of
-from pyg_symbreak.training.minima import Molecule, predict_minima
+from pyg_symbreak.training.minima import Molecule, known_molecule, predict_minima
 
 METHOD = {"method": "GFN2-xTB", "accuracy": 0.1, "max_iterations": 120, "verbosity": 0}
 FMAX, STEPS, RATTLE, SLIGHT = 0.01, 200, 0.1, 0.02
@@ -100,12 +100,11 @@ def main(folder: Path, split: str, count: int, out: Path) -> None:
     model.load_state_dict(torch.load(folder / f"{FORCES}-{split}-0.pt".replace(" ", "_"), weights_only=True))
     model.eval()
     held_out = {r["name"] for r in record["molecules"] if r["bound"] > 1e-3}
-    data, molecules = prepared(folder)
-    some = [(d, m) for d, m in zip(data, molecules, strict=True) if d.name in held_out and bool(d.complete)]
+    some = [d for d in Saddles() if d.name in held_out and bool(d.complete)]
     order = np.random.default_rng(0).permutation(len(some))[:count]
     rows = []
     for n in track(order.tolist(), "molecules"):
-        rows.append(compared(model, *some[n]))
+        rows.append(compared(model, some[n], known_molecule(some[n], FORCE_CONFIG)))
         out.write_text(json.dumps({"split": split, "rows": rows}, indent=1))
     for name in ("predicted", "rattled", "relax"):
         calls = [r[name]["calls"] for r in rows]

@@ -68,7 +68,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for figure and figures of merit.")] = Path(
         "results/saddles_example"
     ),
-    steps: Annotated[int, typer.Option(help="Of training.")] = 3000,
+    steps: Annotated[int, typer.Option(help="Of training.")] = 2000,
     molecules: Annotated[int | None, typer.Option(help="Of the data set, the first ones. Default: all.")] = None,
     by: Annotated[str, typer.Option(help="What no held-out molecule shares with one for training.")] = "name",
 ) -> None:
