@@ -22,7 +22,7 @@ def report(folder: Path, atoms: Atoms, charge: float, seed: int | None, most: in
     molecule = molecule_of(atoms, config, charge)
     frames = list(predict_minima(field, molecule).structures(molecule))[:most]
     ase.io.write(out, frames, format="extxyz")
-    keys = ("rank", "K", "irrep", "predicted_energy")
+    keys = ("rank", "K", "irrep", "predicted_energy", "rearranged")
     rows = [{key: frame.info[key] for key in keys} for frame in frames]
     return {
         "group": molecule.space.whole.schoenflies,
@@ -35,9 +35,10 @@ def report(folder: Path, atoms: Atoms, charge: float, seed: int | None, most: in
 def show(report: dict[str, Any]) -> None:
     """Print it as a table."""
     console = stdout()
-    table = Table("rank", "K", "along", "rough energy (eV)")
+    table = Table("rank", "K", "along", "rough energy (eV)", "bonds")
     for row in report["minima"]:
-        table.add_row(str(row["rank"]), row["K"], row["irrep"], f"{row['predicted_energy']:.2f}")
+        bonds = "others" if row["rearranged"] else "kept"
+        table.add_row(str(row["rank"]), row["K"], row["irrep"], f"{row['predicted_energy']:.2f}", bonds)
     console.print(f"Predicted minima below {report['group']}; {report['objects']} objects tried", highlight=False)
     console.print(table, highlight=False)
     console.print(f"Written to {report['out']}. Relax them: the energies rank them, no more.", highlight=False)

@@ -3,7 +3,8 @@
 An equivariant force field sends a symmetric molecule nowhere that breaks its symmetry. The distortions of the molecule
 (:func:`pyg_symbreak.distort.distortions`), one direction for each isotropy subgroup K of each irrep, are its symmetry
 breaking objects: the molecule is displaced along each of them and follows the learned forces downhill. As the force
-field is equivariant, K is kept on the way. The answers are ranked by their energy, the work of the learned forces.
+field is equivariant, K is kept on the way. The answers are ranked by their energy, the work of the learned forces, and
+those with other bonds than the molecule after all others: of bonds that break the forces know least.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
+from ase.data import covalent_radii
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch_geometric.data import Data
@@ -37,6 +39,8 @@ TURNS = 24
 """Turns about the axis of a line at which its minima are listed."""
 SAME = 0.1
 """Å, root mean square: answers that differ by less are one."""
+BONDED = 1.3
+"""Atoms nearer than this share of the sum of their covalent radii are bonded."""
 AMPLITUDE = 0.3
 """Å: largest displacement of an atom at the start."""
 STEPS, LONGEST, STILL = 40, 0.2, 2e-3
@@ -227,7 +231,7 @@ def downhill(field: ForceField, molecule: Molecule, starts: Tensor) -> tuple[Ten
 
 @dataclass(frozen=True, eq=False)
 class Minima:
-    """Different answers for a molecule, the lowest first.
+    """Different answers for a molecule, the lowest first, but those with other bonds last.
 
     Attributes
     ----------
@@ -235,16 +239,19 @@ class Minima:
         Å, from the symmetric molecule.
     energies : Tensor [n]
         Predicted, relative to the symmetric molecule, eV.
+    rearranged : bool Tensor [n]
+        Whether atoms are bonded in another way than in the symmetric molecule: nearer than 1.3 sums of covalent radii.
     ways : list of (Distortion or None), n
         What each answer was found along; its ``keep`` is K. None is the molecule as it is.
     """
 
     displacements: Tensor
     energies: Tensor
+    rearranged: Tensor
     ways: list[Distortion | None]
 
     def structures(self, molecule: Molecule) -> Iterator[Atoms]:
-        """Displaced molecules; ``info`` has ``rank``, ``K``, ``irrep``, ``predicted_energy``."""
+        """Displaced molecules; ``info`` has ``rank``, ``K``, ``irrep``, ``predicted_energy``, ``rearranged``."""
         for n, (u, way) in enumerate(zip(self.displacements.numpy(), self.ways, strict=True)):
             atoms = molecule.space.atoms.copy()
             atoms.positions += u
@@ -254,6 +261,7 @@ class Minima:
                 "K": kept.schoenflies,
                 "irrep": "none" if way is None else way.irrep,
                 "predicted_energy": round(float(self.energies[n]), 4),
+                "rearranged": bool(self.rearranged[n]),
             }
             yield atoms
 
@@ -271,14 +279,22 @@ def predict_minima(field: ForceField, molecule: Molecule, starts: Tensor | None 
     along = starts is None
     u, energies = downhill(field, molecule, AMPLITUDE * molecule.objects if starts is None else starts)
     u, energies = torch.cat([torch.zeros_like(u[:1]), u]), torch.cat([energies.new_zeros(1), energies])
+    pos = molecule.data.pos
+    rearranged = (_bonds(molecule.data.z, pos + u) != _bonds(molecule.data.z, pos)).any(2).any(1)
     chosen: list[int] = []
     images = molecule.space.images(u.double().numpy()).swapaxes(0, 1)  # [n, order, N, 3]
-    for n in energies.argsort().tolist():
+    for n in np.lexsort((energies.numpy(), rearranged.numpy())).tolist():
         off = [np.square(images[k] - u[n].double().numpy()).sum(2).mean(1).min() ** 0.5 for k in chosen]
         if min(off, default=np.inf) > SAME:
             chosen.append(n)
     ways = [molecule.ways[molecule.way_of[n - 1]] if n and along else None for n in chosen]
-    return Minima(u[chosen], energies[chosen], ways)
+    return Minima(u[chosen], energies[chosen], rearranged[chosen], ways)
+
+
+def _bonds(z: Tensor, pos: Tensor) -> Tensor:
+    """Which atoms are bonded, [..., N, N]."""
+    radius = torch.from_numpy(covalent_radii)[z].to(pos)
+    return torch.cdist(pos, pos) < BONDED * (radius[:, None] + radius)
 
 
 def score(molecule: Molecule, data: Data, found: Minima) -> dict[str, Any]:

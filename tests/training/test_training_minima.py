@@ -9,6 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
+from ase.neighborlist import natural_cutoffs, neighbor_list
 from typer.testing import CliRunner
 
 from pyg_symbreak.cli import app
@@ -159,7 +160,6 @@ def test_different_answers_with_the_molecule_itself_among_them():
     still = found.ways.index(None)
     assert found.displacements[still].abs().max() == 0
     assert found.energies[still] == 0
-    assert (found.energies.diff() >= 0).all()
     flat = found.displacements.double().numpy()
     for i, u in enumerate(flat):
         images = bare.space.images(u[None])[:, 0]
@@ -168,6 +168,26 @@ def test_different_answers_with_the_molecule_itself_among_them():
     frames = list(found.structures(bare))
     assert [a.info["rank"] for a in frames] == list(range(1, len(frames) + 1))
     assert frames[still].info["K"] == "D3h"
+
+
+def test_the_lowest_answers_come_first_but_those_with_other_bonds_last():
+    def pairs(atoms: Atoms) -> set[tuple[int, int]]:
+        return set(zip(*neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=1.3)), strict=True))
+
+    bare = molecule_of(planar(), CONFIG)
+    torch.manual_seed(0)
+    field = ForceField(21, HIDDEN)
+    starts = 0.2 * bare.objects
+    pulled = starts[:2].clone()
+    pulled[:, 1] = 3 * bare.data.pos[1]  # an atom leaves
+    found = predict_minima(field, bare, torch.cat([pulled, starts]))
+    frames = list(found.structures(bare))
+    other = [pairs(atoms) != pairs(planar()) for atoms in frames]
+    assert found.rearranged.tolist() == other == [atoms.info["rearranged"] for atoms in frames]
+    assert set(other) == {False, True}
+    assert other == sorted(other)
+    for kind in (False, True):
+        assert (found.energies[found.rearranged == kind].diff() >= 0).all()
 
 
 @pytest.mark.parametrize(
@@ -202,7 +222,7 @@ def test_run_and_predict(tmp_path, monkeypatch, some, few):
     assert "D3h" in found.output
     frames = ase.io.read(out, ":")
     assert [a.info["rank"] for a in frames] == list(range(1, len(frames) + 1))
-    assert {"K", "predicted_energy"} <= set(frames[0].info)
+    assert {"K", "predicted_energy", "rearranged"} <= set(frames[0].info)
     again = run(app, ["train", str(tmp_path / "run.yaml"), "--out", folder])
     assert again.exit_code == 2
     assert "holds a run already" in again.stderr
