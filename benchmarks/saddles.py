@@ -166,13 +166,17 @@ class WithSchNet(MinimaNetwork):
         return SchNet(64, 64, 3, 32, reach)
 
     def move(self, data: Batch) -> Tensor:
-        """The gradient, downhill, at the symmetric molecule; how far the atoms have come is part of the object."""
+        """The gradient, downhill, at the symmetric molecule; how far the atoms have come is part of the object.
+
+        It is kept below 0.5 Å: what comes back as an object would otherwise grow from round to round.
+        """
         with torch.enable_grad():
             data.pos = pos = (data.pos - data.breaking[:, :3]).detach().requires_grad_()
             out = self.mover(data)
             energy = (out[0] if isinstance(out, tuple) else out).sum()
             (gradient,) = torch.autograd.grad(energy, pos, create_graph=self.training)
-        return -self.scale * gradient
+        step = -self.scale * gradient
+        return step / (1 + step.square().sum(1, keepdim=True)).sqrt()
 
 
 class WithViSNet(WithSchNet):
