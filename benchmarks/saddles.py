@@ -392,10 +392,15 @@ def table(folder: Path) -> None:
     kept = ("name", "bound", "error", "best error", "right start", "right symmetry", "found")
     kept += tuple(f"rattled {key}" for key in ("error", "best error", "right symmetry", "found"))
     small = [
-        r | {"molecules": [{k: m[k] for k in kept if m.get(k) is not None} for m in r["molecules"]]} for r in every
+        r | {"molecules": [{k: shortened(m[k]) for k in kept if m.get(k) is not None} for m in r["molecules"]]}
+        for r in every
     ]
     (folder / "saddles.json").write_text(json.dumps(small, default=float, separators=(",", ":")) + "\n")
     figure(every).savefig(folder / "saddles.png", dpi=120)
+
+
+def shortened(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def spread(values: list[float]) -> str:
@@ -407,12 +412,16 @@ def figure(every: list[dict[str, Any]]) -> plt.Figure:
     splits = [s for s in ("random", "frame") if any(r["split"] == s for r in every)]
     fig, axes = plt.subplots(1, len(splits), figsize=(5.2 * len(splits), 4.2), squeeze=False, layout="constrained")
     for ax, split in zip(axes[0], splits, strict=True):
-        for name in ROWS:
+        for number, name in enumerate(ROWS):
             rows = [m for r in every if r["split"] == split and r["row"] == name for m in r["molecules"]]
             rows = [m for m in rows if m["bound"] > 1e-3]
             if rows:
                 ratio = np.sort([m["error"] for m in rows]) / np.mean([m["bound"] for m in rows])
-                style = {"lw": 2.5, "color": "#30638e"} if name == FORCES else {"lw": 1.2}
+                style = (
+                    {"lw": 2.5, "color": "#30638e"}
+                    if name == FORCES
+                    else {"lw": 1.2, "color": plt.colormaps["tab20"](number)}
+                )
                 ax.plot(ratio, np.arange(1, len(ratio) + 1) / len(ratio), label=name, **style)
         for x in (1 / 3, 1 / 2):
             ax.axvline(x, color="0.7", lw=0.8, ls=":")

@@ -37,7 +37,8 @@ class ForceField(nn.Module):
     sum of the two covalent radii, so that a bond is short or long alike for all elements. Then each atom mixes what it
     has: the invariants :math:`v \cdot v, T : T, v^T T v` make scalars, and factors of :math:`v` and :math:`T v`. A
     force is the sum of the last vectors and of pair forces along the bonds, without resultant and torque. It is no
-    gradient.
+    gradient, so that energy is not kept in dynamics: for that take :class:`Potential`. It reads elements by their
+    features and radii, and so takes those that were not in training.
 
     As forces are functions of the structure alone, those of a symmetric molecule are symmetric (Curie's principle), and
     what is displaced along a direction that keeps K keeps K wherever they lead.
