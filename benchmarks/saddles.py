@@ -27,6 +27,7 @@ import torch
 from e3nn import o3
 from scipy.spatial.transform import Rotation
 from torch import Tensor
+from torch.optim.lr_scheduler import OneCycleLR
 from torch_geometric.data import Batch, Data
 from torch_geometric.nn import SchNet, ViSNet
 from torch_geometric.utils import scatter
@@ -36,7 +37,8 @@ from pyg_symbreak.datasets.saddles import SHA256
 from pyg_symbreak.nn import ForceField, GatedNetwork, SymPE, WithBreaking
 from pyg_symbreak.testing import score_minima
 from pyg_symbreak.training import Config
-from pyg_symbreak.training.forces import FEATURES, Frames, descend, fit_forces, joined
+from pyg_symbreak.training.forces import FEATURES, Frames, fit_forces, joined
+from pyg_symbreak.training.loop import fit
 from pyg_symbreak.training.memory import keep_freed_memory
 from pyg_symbreak.training.minima import AMPLITUDE, Molecule, downhill, known_molecule, predict_minima, score
 from pyg_symbreak.training.minima_run import trained_on
@@ -240,7 +242,14 @@ def trained(row: Row, data: list[Data], molecules: list[Molecule], seed: int, st
         return one
 
     objects = [pick(m, d) for m, d in zip(molecules, data, strict=True)]
-    descend(model, lambda: nearest_loss(model, molecules, objects, draw), config)
+    fit(
+        model,
+        lambda _: nearest_loss(model, molecules, objects, draw),
+        steps,
+        row.lr,
+        schedule=lambda optimizer: OneCycleLR(optimizer, row.lr, total_steps=steps),
+        clip=1.0,
+    )
     return model.eval()
 
 

@@ -20,11 +20,7 @@ from pyg_symbreak.structures import apply_distortion, from_ase, irreps_to_strain
 SMALL_TURN = Rotation.from_rotvec([0.05, -0.1, 0.15]).as_matrix()
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def rotation(seed: int) -> np.ndarray:

@@ -23,12 +23,8 @@ from pyg_symbreak.structures import apply_distortion, from_ase, to_ase
 
 
 @pytest.fixture(autouse=True)
-def double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+def _seeded(double):
     torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(before)
 
 
 def cube_group():

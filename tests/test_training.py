@@ -29,12 +29,7 @@ SMALL = {"hidden": "8x0e+4x0o+4x1o+4x1e+2x2e", "lmax": 2, "layers": 1}
 RECTANGLE = [[1.0, 0.7, 0], [-1.0, 0.7, 0], [1.0, -0.7, 0], [-1.0, -0.7, 0]]
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def operations(positions, numbers, candidates):

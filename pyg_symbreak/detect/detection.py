@@ -175,9 +175,9 @@ def detect_symmetries(
     processes : int
         Number of processes to share the work; 1 does it here. They are some structures ahead, no more: memory does
         not grow with the number of structures. A list or a data set is read by the processes themselves where the
-        system can fork; structures of an iterator are sent to them. For crystals two take 0.6 of the time of one. Small
-        molecules, found in 20 to 50 µs, take as long as in one: what they are made of has to be moved. What comes back
-        does not know its structure: ``atoms`` and ``larger`` are None.
+        system can fork; structures of an iterator are sent to them. For crystals two take two thirds of the time of
+        one. Small molecules, found in 20 to 50 µs, take as long as in one: what they are made of has to be moved. What
+        comes back does not know its structure: ``atoms`` and ``larger`` are None.
 
     Yields
     ------

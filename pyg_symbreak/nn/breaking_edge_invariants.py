@@ -10,6 +10,7 @@ from torch_geometric.utils import scatter
 
 from pyg_symbreak.nn.constants import ConstantsMixin
 from pyg_symbreak.nn.degrees import blocks_of
+from pyg_symbreak.nn.edge_embedding import edge_vectors
 from pyg_symbreak.nn.symmetric_powers import SymmetricPowers
 from pyg_symbreak.structures import require_own_object
 
@@ -129,10 +130,7 @@ class BreakingEdgeInvariants(ConstantsMixin):
                 )
         source, target = data.edge_index
         batch = data.pos.new_zeros(len(data.pos), dtype=torch.long) if data.batch is None else data.batch
-        cell = None if data.get("cell") is None else data.cell.view(-1, 3, 3).to(data.pos)
-        vectors = data.pos[target] - data.pos[source]
-        if cell is not None and data.get("edge_shift") is not None:
-            vectors = vectors + torch.einsum("ei,eij->ej", data.edge_shift.to(vectors), cell[batch[source]])
+        vectors = edge_vectors(data)
         length = vectors.norm(dim=1, keepdim=True)
         unit = torch.nn.functional.normalize(vectors, dim=1)
 
@@ -144,7 +142,7 @@ class BreakingEdgeInvariants(ConstantsMixin):
         offset = data.pos - scatter(data.pos, batch, dim=0, reduce="mean")[batch]
         if data.get("pbc") is not None:
             offset = torch.where(data.pbc.view(-1, 3).any(1)[batch, None], -around(vectors), offset)
-        elif cell is not None and data.get("edge_shift") is not None:
+        elif data.get("cell") is not None and data.get("edge_shift") is not None:
             offset = -around(vectors)
         place = offset / (1.0 + offset.square().sum(1, keepdim=True)).sqrt()
 

@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from pyg_symbreak.nn.activation import SILU_SCALE
 from pyg_symbreak.nn.constants import ConstantsMixin
 
-__all__ = ["EdgeEmbedding", "Harmonics", "edge_vectors"]
+__all__ = ["EdgeEmbedding", "Harmonics", "PairEmbedding", "edge_vectors"]
 
 
 class EdgeEmbedding(ConstantsMixin):
@@ -109,6 +109,89 @@ class EdgeEmbedding(ConstantsMixin):
         )
 
 
+class PairEmbedding(ConstantsMixin):
+    r"""Angular features of edges, and radial ones that are learned for each pair of elements.
+
+    The angular part are the :class:`Harmonics` times a cutoff, which is the polynomial
+    :math:`1 - 28 u^6 + 48 u^7 - 21 u^8` of :math:`u = r / r_{max}` (`Gasteiger et al. 2020
+    <https://arxiv.org/abs/2003.03123>`_) and has two continuous derivatives. The radial part is a perceptron on
+
+    .. math:: e^{-k r / a}, \quad a = 0.4\, r_{max}, \quad k = 1, \dots, K,
+
+    each shifted and scaled to zero mean and unit variance over r from :math:`r_{max} / 8` to :math:`r_{max}`, with
+    a bias for each ordered pair of elements in its first layer; one perceptron for each convolution. The overlap of two
+    atoms, and with it their repulsion, falls about as an exponential of their distance, so that few frames also tell of
+    contacts closer than most of theirs, where Bessel functions and Gaussians leave the perceptron free.
+
+    Parameters
+    ----------
+    elements : int
+        Number of elements.
+    max_radius : float
+        Radius of the cutoff, in the unit of the edge vectors.
+    lmax : int
+        Highest degree of the spherical harmonics.
+    num_convs : int
+        Number of convolutions that take their own radial features.
+    number_of_basis : int
+        Number K of exponentials.
+    radial_layers, radial_neurons : int
+        Number and width of the hidden layers of each perceptron.
+
+    Shapes:
+        - **input:** edge vectors :math:`(|\mathcal{E}|, 3)`, none of them zero, and numbers of pairs of elements
+          :math:`(|\mathcal{E}|,)`, below the square of ``elements``
+        - **output:** harmonics :math:`(|\mathcal{E}|, (l_{max}+1)^2)` and radial features
+          :math:`(\text{num\_convs}, |\mathcal{E}|, \text{radial\_neurons})`
+    """
+
+    rates: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        elements: int,
+        max_radius: float,
+        lmax: int,
+        num_convs: int,
+        number_of_basis: int = 8,
+        radial_layers: int = 2,
+        radial_neurons: int = 32,
+    ) -> None:
+        super().__init__()
+        if not max_radius > 0:
+            raise ValueError(f"max_radius must be a positive length, got {max_radius}")
+        self.max_radius, self.lmax = float(max_radius), lmax
+        self.harmonics = Harmonics(lmax)
+        widths = [number_of_basis] + [radial_neurons] * radial_layers
+        self.weights = nn.ParameterList(torch.empty(num_convs, n, m) for n, m in itertools.pairwise(widths))
+        self.pairs = nn.Parameter(torch.empty(num_convs, elements**2, radial_neurons))
+        rates = torch.arange(1, number_of_basis + 1, dtype=torch.float64) * (2.5 / max_radius)
+        spread = torch.exp(-rates * torch.linspace(max_radius / 8, max_radius, 200, dtype=torch.float64)[:, None])
+        for name, value in (("rates", rates), ("mean", spread.mean(dim=0)), ("std", spread.std(dim=0))):
+            self.register_constant(name, value, self.pairs)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all weights from the standard normal distribution (they are scaled in the forward pass)."""
+        for weight in (*self.weights, self.pairs):
+            nn.init.normal_(weight)
+
+    def forward(self, edge_vec: Tensor, pair: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the harmonics times the cutoff, and the radial features."""
+        length = edge_vec.norm(dim=1, keepdim=True)
+        u = (length / self.max_radius).clamp(max=1.0)
+        cutoff = 1.0 + u**6 * (-28.0 + u * (48.0 - 21.0 * u))
+        hidden = ((torch.exp(-self.rates * length) - self.mean) / self.std).expand(self.pairs.size(0), -1, -1)
+        bias, scale = self.pairs.index_select(1, pair), 1.0
+        for n, weight in enumerate(self.weights):
+            hidden = torch.bmm(hidden, weight * (scale / math.sqrt(weight.size(1))))
+            hidden = nn.functional.silu((hidden + bias) * 0.5**0.5 if n == 0 else hidden)
+            scale = SILU_SCALE
+        return self.harmonics(edge_vec / length, cutoff), hidden * scale
+
+
 class Harmonics(ConstantsMixin):
     r"""Real spherical harmonics of unit vectors times a factor, in e3nn's basis, :math:`\|Y_l\|^2 = 2l+1`.
 
@@ -149,8 +232,8 @@ def edge_vectors(data: Data) -> Tensor:
         return edge_vec
     shift = data.edge_shift.to(edge_vec)
     if data.batch is None:
-        return edge_vec + shift @ data.cell.view(3, 3)
-    cells = data.cell.index_select(0, data.batch.index_select(0, source))
+        return edge_vec + shift @ data.cell.to(edge_vec).view(3, 3)
+    cells = data.cell.to(edge_vec).view(-1, 3, 3).index_select(0, data.batch.index_select(0, source))
     return edge_vec + torch.bmm(shift.unsqueeze(1), cells).squeeze(1)
 
 

@@ -6,26 +6,24 @@ forces would send the atoms in a step of Newton's method with model force consta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from ase.data import covalent_radii
-from rich.console import Console
-from rich.progress import track
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import OneCycleLR
 from torch_geometric.data import Batch, Data
 
 from pyg_symbreak.nn import ForceField
 from pyg_symbreak.nn.force_field import HIDDEN
 from pyg_symbreak.training.config import Config
+from pyg_symbreak.training.loop import fit
 from pyg_symbreak.training.pairs import atom_features
 
 __all__ = [
     "FEATURES",
     "Frames",
-    "descend",
     "features_of",
     "field_of",
     "fit_forces",
@@ -155,26 +153,18 @@ def fit_forces(
     torch.manual_seed(seed)
     field = field_of(config)
     draws = frames.draws(config.batch_size or BATCH, np.random.default_rng(seed))
-    losses = descend(field, lambda: force_loss(field, *frames.batch(next(draws))), config, progress)
+    losses = fit(
+        field,
+        lambda _: force_loss(field, *frames.batch(next(draws))),
+        config.steps,
+        config.lr,
+        schedule=lambda optimizer: OneCycleLR(optimizer, config.lr, total_steps=config.steps),
+        clip=1.0,
+        progress=progress,
+    )
     return field.eval(), losses
 
 
 def field_of(config: Config) -> ForceField:
     """An untrained force field."""
     return ForceField(FEATURES, config.hidden or HIDDEN, cutoff=config.cutoff, layers=config.layers).float()
-
-
-def descend(model: nn.Module, loss: Callable[[], Tensor], config: Config, progress: str | None = None) -> list[float]:
-    """Adam with a learning rate that rises and falls, and gradients of norm 1 at most: the loss of each step."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr)
-    schedule = OneCycleLR(optimizer, config.lr, total_steps=config.steps)
-    losses, steps = [], range(config.steps)
-    for _ in steps if progress is None else track(steps, progress, console=Console(stderr=True), transient=True):
-        optimizer.zero_grad()
-        value = loss()
-        value.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(float(value.detach()))
-    return losses

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ def fit(
     lr: float = 1e-2,
     *,
     schedule: Callable[[torch.optim.Optimizer], Any] | None = None,
+    clip: float | None = None,
     polish: int = 0,
     tolerance: float = 1e-9,
     progress: str | None = None,
@@ -41,12 +43,14 @@ def fit(
     schedule : callable, optional
         From the optimizer to a schedule of learning rates, such as
         ``lambda optimizer: CosineAnnealingLR(optimizer, steps)``.
+    clip : float, optional
+        Norm that the gradient of a step of Adam is shortened to where it is longer.
     polish : int
         Most iterations of L-BFGS, with the strong Wolfe conditions.
     tolerance : float
         Largest component of the gradient at which L-BFGS ends.
     progress : str, optional
-        Words before a progress bar; without them there is none.
+        Words before a progress bar on the standard error; without them there is none.
 
     Returns
     -------
@@ -65,14 +69,17 @@ def fit(
     scheduler = None if schedule is None else schedule(optimizer)
     losses: list[float] = []
 
-    def closure(step: int) -> Tensor:
+    def closure(step: int, clip: float | None) -> Tensor:
         optimizer.zero_grad()
         value = loss(step)
         value.backward()  # type: ignore[no-untyped-call]
+        if clip is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), clip)
         return value.detach()
 
-    for step in range(steps) if progress is None else track(range(steps), progress, transient=True):
-        losses.append(float(optimizer.step(lambda step=step: closure(step))))  # type: ignore[misc, arg-type]
+    every = range(steps)
+    for step in every if progress is None else track(every, progress, console=Console(stderr=True), transient=True):
+        losses.append(float(optimizer.step(lambda step=step: closure(step, clip))))  # type: ignore[misc, arg-type]
         if scheduler is not None:
             scheduler.step()
     if polish:
@@ -83,6 +90,6 @@ def fit(
             tolerance_change=1e-14,
             line_search_fn="strong_wolfe",
         )
-        optimizer.step(lambda: closure(steps))  # type: ignore[arg-type]
+        optimizer.step(lambda: closure(steps, None))  # type: ignore[arg-type]
         losses.append(float(loss(steps).detach()))  # with gradients, of which some models make their answers
     return losses

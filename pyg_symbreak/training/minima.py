@@ -22,6 +22,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from pyg_symbreak.datasets import Saddles
+from pyg_symbreak.diagnosis import kept_symmetry
 from pyg_symbreak.distort import Distortion, distortions
 from pyg_symbreak.distort.displacements import Displacements
 from pyg_symbreak.nn import ForceField
@@ -69,8 +70,6 @@ class Molecule:
         Displacements, Å, to all minima and all their images under S. Empty if they are not known.
     minimum : long Tensor [T]
         Which of the inequivalent minima each is an image of.
-    energies : Tensor [M]
-        Of the inequivalent minima, eV.
     pairs : list of (int, int)
         Object and image that belong together: of each minimum the object that keeps the same K and points to it most.
     """
@@ -82,7 +81,6 @@ class Molecule:
     way_of: list[int]
     images: Tensor
     minimum: Tensor
-    energies: Tensor
     pairs: list[tuple[int, int]]
 
     @property
@@ -124,7 +122,7 @@ def molecule_of(atoms: Atoms | Data, config: Config, charge: float = 0.0) -> Mol
     none = torch.zeros(0, dtype=torch.long)
     objects = torch.from_numpy(np.array([row for _, row in rows])).float()
     numbers = [n for n, _ in rows]
-    return Molecule(data, space, ways, objects, numbers, torch.zeros(0, len(atoms), 3), none, torch.zeros(0), [])
+    return Molecule(data, space, ways, objects, numbers, torch.zeros(0, len(atoms), 3), none, [])
 
 
 def known_molecule(data: Data, config: Config) -> Molecule:
@@ -156,7 +154,6 @@ def known_molecule(data: Data, config: Config) -> Molecule:
         bare.way_of,
         torch.from_numpy(images).float(),
         torch.from_numpy(minimum),
-        data.minima_energy.float(),
         pairs,
     )
 
@@ -242,7 +239,8 @@ class Minima:
     rearranged : bool Tensor [n]
         Whether atoms are bonded in another way than in the symmetric molecule: nearer than 1.3 sums of covalent radii.
     ways : list of (Distortion or None), n
-        What each answer was found along; its ``keep`` is K. None is the molecule as it is.
+        What each answer was found along; its ``keep`` is K. None for the molecule as it is, and from starts that were
+        given; K is then what changes no displacement by more than a tenth of the largest.
     """
 
     displacements: Tensor
@@ -255,10 +253,11 @@ class Minima:
         for n, (u, way) in enumerate(zip(self.displacements.numpy(), self.ways, strict=True)):
             atoms = molecule.space.atoms.copy()
             atoms.positions += u
-            kept = molecule.space.whole if way is None else way.keep
+            largest = float(np.linalg.norm(u, axis=1).max())
+            kept = kept_symmetry(molecule.space.symmetry, torch.from_numpy(u), tolerance=0.1 * largest + 1e-6)
             atoms.info |= {
                 "rank": n + 1,
-                "K": kept.schoenflies,
+                "K": (kept if way is None else way.keep).schoenflies,
                 "irrep": "none" if way is None else way.irrep,
                 "predicted_energy": round(float(self.energies[n]), 4),
                 "rearranged": bool(self.rearranged[n]),

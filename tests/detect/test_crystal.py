@@ -1,5 +1,6 @@
 """Crystals, supercells and slabs, against spglib and against the definition of a symmetry operation."""
 
+import gc
 import pickle
 
 import numpy as np
@@ -343,6 +344,17 @@ def test_slabs(slab, number, order, name):
         complete = turned.copy()
         complete.set_cell(turned.cell.complete())
         assert misfit(complete, found) < 1e-8
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_garbage_collector_stays_as_it_was(enabled):
+    was_enabled = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        detect_symmetry(bulk("Si"))
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
 
 
 def test_broken_cells_are_refused():

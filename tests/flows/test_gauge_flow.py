@@ -29,12 +29,8 @@ CASES = [(name, "tree") for name in LATTICES] + [(name, "stripes") for name in L
 
 
 @pytest.fixture(autouse=True)
-def _float64():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+def _seeded(double):
     torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(before)
 
 
 def scrambled(complex: CellComplex, schedule: str, std: float = 0.3) -> GaugeFlow:

@@ -12,12 +12,8 @@ from pyg_symbreak.groups import LieGroup
 
 
 @pytest.fixture(autouse=True)
-def _float64():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+def _seeded(double):
     torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(before)
 
 
 def complete(nodes: int) -> Data:

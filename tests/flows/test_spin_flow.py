@@ -18,12 +18,8 @@ J = 1.7
 
 
 @pytest.fixture(autouse=True)
-def _float64():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+def _seeded(double):
     torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(before)
 
 
 def keeps(group: PointGroup, vector: torch.Tensor) -> PointGroup:

@@ -18,12 +18,8 @@ SQUARE = torch.tensor([[0, 1, 2, 3, 1, 2, 3, 0], [1, 2, 3, 0, 0, 1, 2, 3]])
 
 
 @pytest.fixture(autouse=True)
-def _float64():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
+def _seeded(double):
     torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(before)
 
 
 class NormalAround(Flow):

@@ -11,14 +11,6 @@ WIDE = "16x0e+17x0o+16x1o+18x1e+3x2e"  # so wide that each parity has matrices o
 HIDDEN = "3x0e+2x0o+2x1o+4x1e+1x2e+3x2o"
 
 
-@pytest.fixture
-def double():
-    """e3nn rounds its constants to the default dtype of the moment in which a module is made."""
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 def weights_in_matrices(conv: BreakingConv) -> list[torch.Tensor]:
     """W_1 and W_0 of each degree of the input, side by side, and W_2 of each degree of the output, by rows."""
     p_in, p_out = ({} for _ in range(2))

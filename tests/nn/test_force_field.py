@@ -15,12 +15,7 @@ from pyg_symbreak.testing import equivariance_error
 SMALL = "6x0e+5x1o+3x2e"
 
 
-@pytest.fixture(autouse=True)
-def _double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def graph(name, noise=0.0, seed=0):

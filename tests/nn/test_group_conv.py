@@ -18,11 +18,7 @@ SPACE = ["C4", "C5", "Td", "Oh", "D6h", "S8"]
 KERNELS = ["table", "spline", "mlp"]
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def cloud(dim: int, count: int = 8, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

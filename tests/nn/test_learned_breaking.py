@@ -36,11 +36,7 @@ TARGETS = {  # displacements of the corners of a square
 }
 
 
-@pytest.fixture(autouse=True)
-def _float64():
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("double")
 
 
 def square(seed: int = 0) -> tuple[Data, torch.Tensor]:

@@ -74,6 +74,15 @@ def plain(conv, edge_index, factors):
     return torch.cat([block.flatten() for block in summed.split(conv.widths_sums, dim=1)])
 
 
+def third_derivatives(of, conv, edge_index, factors):
+    """Of the sum of squares, along ones: the sum over all factors of each derivative before is derived again."""
+    value = of(conv, edge_index, factors).square().sum()
+    for _ in range(3):
+        grads = torch.autograd.grad(value, factors, create_graph=True)
+        value = sum(g.sum() for g in grads)
+    return grads
+
+
 def derivatives(of, conv, edge_index, factors):
     """The sum, its gradients along some direction, and the gradients of a function of all of these."""
     out = of(conv, edge_index, factors)
@@ -136,14 +145,8 @@ def test_derivatives_by_differences():
 
 def test_third_derivatives():
     conv, edge_index, factors = case("1x0e+2x1o", "1x0e+1x1o", 1, nodes=4, edges=5, radial=2)
-    results = []
-    for of in (compiled, plain):
-        value = of(conv, edge_index, factors).square().sum()
-        for _ in range(3):
-            grads = torch.autograd.grad(value, factors, create_graph=True)
-            value = sum(g.sum() for g in grads)
-        results.append(grads)
-    for a, b in zip(*results, strict=True):
+    found, expected = (third_derivatives(of, conv, edge_index, factors) for of in (compiled, plain))
+    for a, b in zip(found, expected, strict=True):
         assert (a - b).abs().max() <= 1e-12 * b.abs().max()
 
 

@@ -5,7 +5,7 @@ Run by test_ops_triton.py in a process of its own with TRITON_INTERPRET=1.
 
 import pytest
 import torch
-from test_ops_tensor_product import case, compiled, derivatives, plain
+from test_ops_tensor_product import case, compiled, derivatives, plain, third_derivatives
 
 from pyg_symbreak.ops import tensor_product
 
@@ -35,14 +35,8 @@ def test_first_and_second_derivatives(irreps_in, irreps_out, lmax, dtype):
 
 def test_third_derivatives():
     conv, edge_index, factors = case("1x1o", "1x0e+1x1o", 1, nodes=2, edges=1, radial=1)
-    results = []
-    for of in (compiled, plain):
-        value = of(conv, edge_index, factors).square().sum()
-        for _ in range(3):
-            grads = torch.autograd.grad(value, factors, create_graph=True)
-            value = sum(g.sum() for g in grads)
-        results.append(grads)
-    for a, b in zip(*results, strict=True):
+    found, expected = (third_derivatives(of, conv, edge_index, factors) for of in (compiled, plain))
+    for a, b in zip(found, expected, strict=True):
         assert (a - b).abs().max() <= 1e-12 * b.abs().max()
 
 

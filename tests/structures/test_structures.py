@@ -309,15 +309,6 @@ def test_strain_irreps_round_trip_and_norm():
     assert irreps_to_strain(strain_to_irreps(e.float())).dtype == torch.float32
 
 
-@pytest.fixture
-def double():
-    """Float64 as torch's default dtype: e3nn's Wigner matrices are exact to 1e-6 only without it."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
-
-
 def test_strain_irreps_rotate_as_0e_2e(double):
     rotation = torch.from_numpy(Rotation.random(20, random_state=0).as_matrix())
     e = torch.randn(20, 3, 3, generator=torch.Generator().manual_seed(0))

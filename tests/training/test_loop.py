@@ -15,7 +15,8 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(1, 8), nn.Tanh(), nn.Linear(8, 1)).double()
 
 
-def test_adam_with_a_schedule():
+@pytest.mark.parametrize("clip", [None, 0.01])
+def test_adam_with_a_schedule(clip):
     ours, by_hand = network(), network()
     found = fit(
         ours,
@@ -23,6 +24,7 @@ def test_adam_with_a_schedule():
         20,
         0.03,
         schedule=lambda optimizer: CosineAnnealingLR(optimizer, 20),
+        clip=clip,
     )
     optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.03)
     schedule = CosineAnnealingLR(optimizer, 20)
@@ -32,6 +34,10 @@ def test_adam_with_a_schedule():
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
+        if clip is not None:
+            norm = torch.stack([p.grad.square().sum() for p in by_hand.parameters()]).sum().sqrt()
+            for p in by_hand.parameters():
+                p.grad *= min(1.0, clip / (norm.item() + 1e-6))  # as torch does
         optimizer.step()
         schedule.step()
     assert found == pytest.approx(losses, rel=1e-12)

@@ -190,6 +190,18 @@ def test_the_lowest_answers_come_first_but_those_with_other_bonds_last():
         assert (found.energies[found.rearranged == kind].diff() >= 0).all()
 
 
+def test_what_answers_from_given_starts_keep():
+    bare = molecule_of(planar(), CONFIG)
+    torch.manual_seed(0)
+    normal = torch.linalg.cross(bare.data.pos[1] - bare.data.pos[0], bare.data.pos[2] - bare.data.pos[0])
+    umbrella = torch.tensor([0.3, -0.1, -0.1, -0.1])[:, None] * normal / normal.norm()
+    field = ForceField(21, HIDDEN)
+    for parameter in field.parameters():
+        torch.nn.init.zeros_(parameter)  # no forces: what starts somewhere stays there
+    found = predict_minima(field, bare, torch.stack([umbrella, 0.3 * torch.randn(4, 3)]))
+    assert {atoms.info["K"] for atoms in found.structures(bare)} == {"D3h", "C3v", "C1"}
+
+
 @pytest.mark.parametrize(
     ("atoms", "message"),
     [
