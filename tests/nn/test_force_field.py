@@ -9,7 +9,7 @@ from torch_geometric.data import Batch, Data
 from pyg_symbreak.detect import detect_symmetry
 from pyg_symbreak.diagnosis import vector_residual
 from pyg_symbreak.nn import ForceField
-from pyg_symbreak.nn.force_field import without_rigid_motion
+from pyg_symbreak.nn.force_field import _Layer, without_rigid_motion
 from pyg_symbreak.testing import equivariance_error
 
 SMALL = "6x0e+5x1o+3x2e"
@@ -156,3 +156,29 @@ def test_springs_are_learned():
 def test_hidden_irreps_of_other_kinds(hidden):
     with pytest.raises(ValueError, match="0e, 1o and 2e"):
         ForceField(2, hidden)
+
+
+def test_messages_go_from_the_sources_to_the_targets():
+    """Each sum of the docstring, edge by edge; what an atom makes of it set to zero."""
+    torch.manual_seed(0)
+    layer = _Layer((3, 2, 2), 4, 5)
+    torch.nn.init.zeros_(layer.mix[-1].weight)
+    torch.nn.init.zeros_(layer.mix[-1].bias)
+    source, target = torch.tensor([[1, 2, 0, 2], [0, 0, 1, 1]])
+    unit = torch.nn.functional.normalize(torch.randn(4, 3), dim=1)
+    radial, falling = torch.randn(4, 4), torch.rand(4, 1)
+    s, v = torch.randn(3, 3), torch.randn(3, 3, 2)
+    t = torch.randn(3, 3, 3, 2)
+    found = layer(s, v, t, (source, target, unit, radial, falling))
+    factors = layer.edges(layer.norm(s), source, target, radial) * falling / 2
+    expected = [x.clone() for x in (s, v, t)]
+    for e, (j, i) in enumerate(zip(source, target, strict=True)):
+        a, b, c, d = factors[e].split([3, 2, 2, 2])
+        r = unit[e]
+        expected[0][i] += a
+        expected[1][i] += torch.outer(r, b) + c * v[j]
+        expected[2][i] += (torch.outer(r, r) - torch.eye(3) / 3)[:, :, None] * d
+    for n in (1, 2):  # kept bounded
+        axes = tuple(range(1, expected[n].dim()))
+        expected[n] = expected[n] / (expected[n].square().mean(axes, keepdim=True) + 1).sqrt()
+    torch.testing.assert_close(found, tuple(expected), rtol=1e-12, atol=1e-12)

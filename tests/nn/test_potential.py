@@ -150,6 +150,14 @@ def test_density_is_seen():
     assert second.abs() > 1e-4
 
 
+def test_sums_are_divided_by_the_root_of_the_number_of_neighbors():
+    data, twice = structure(), structure()
+    twice.edge_index = data.edge_index.repeat(1, 2)
+    expected = potential(num_neighbors=3.0)(data)
+    torch.testing.assert_close(potential(num_neighbors=12.0)(twice), expected, rtol=1e-12, atol=1e-12)
+    assert (potential(num_neighbors=3.0)(twice) - expected).abs() > 1e-3
+
+
 def test_isolated_atoms_have_the_energies_of_their_elements():
     model = potential(irreps_breaking=None, shift=[-10.0, -20.0, -30.0], scale=1.0)
     data = Data(z=torch.tensor([1, 6, 8]), pos=torch.randn(3, 3).double(), edge_index=torch.empty(2, 0).long())

@@ -9,6 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
+from ase.data import covalent_radii
 from ase.neighborlist import natural_cutoffs, neighbor_list
 from typer.testing import CliRunner
 
@@ -190,15 +191,30 @@ def test_the_lowest_answers_come_first_but_those_with_other_bonds_last():
         assert (found.energies[found.rearranged == kind].diff() >= 0).all()
 
 
+def without_forces() -> ForceField:
+    """What starts somewhere stays there."""
+    field = ForceField(21, HIDDEN)
+    for parameter in field.parameters():
+        torch.nn.init.zeros_(parameter)
+    return field
+
+
+@pytest.mark.parametrize(("length", "kept"), [(1.29, True), (1.31, False)])
+def test_atoms_nearer_than_1_3_sums_of_radii_are_bonded(length, kept):
+    bare = molecule_of(planar(), CONFIG)
+    bond = bare.data.pos[1] - bare.data.pos[0]
+    start = torch.zeros(1, 4, 3)
+    start[0, 1] = (length * covalent_radii[[5, 9]].sum() / bond.norm() - 1) * bond
+    found = predict_minima(without_forces(), bare, start)
+    assert found.rearranged.tolist() == [False, not kept]  # the molecule itself, and the start
+
+
 def test_what_answers_from_given_starts_keep():
     bare = molecule_of(planar(), CONFIG)
     torch.manual_seed(0)
     normal = torch.linalg.cross(bare.data.pos[1] - bare.data.pos[0], bare.data.pos[2] - bare.data.pos[0])
     umbrella = torch.tensor([0.3, -0.1, -0.1, -0.1])[:, None] * normal / normal.norm()
-    field = ForceField(21, HIDDEN)
-    for parameter in field.parameters():
-        torch.nn.init.zeros_(parameter)  # no forces: what starts somewhere stays there
-    found = predict_minima(field, bare, torch.stack([umbrella, 0.3 * torch.randn(4, 3)]))
+    found = predict_minima(without_forces(), bare, torch.stack([umbrella, 0.3 * torch.randn(4, 3)]))
     assert {atoms.info["K"] for atoms in found.structures(bare)} == {"D3h", "C3v", "C1"}
 
 
